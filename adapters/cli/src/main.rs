@@ -1,0 +1,3 @@
+//! The evergrant command.
+
+fn main() {}

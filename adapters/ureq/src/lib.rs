@@ -1,0 +1,1 @@
+//! Blocking HTTP for evergrant, over ureq.

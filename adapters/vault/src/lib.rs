@@ -1,0 +1,1 @@
+//! Sealed storage of grants with fenced leases, for evergrant.

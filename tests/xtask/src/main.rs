@@ -1,0 +1,3 @@
+//! The project's own commands: test, bench and what they install.
+
+fn main() {}
