@@ -1,0 +1,1 @@
+UPDATE counter SET last = last + 1 WHERE one = 1 RETURNING last

@@ -1,0 +1,1 @@
+DELETE FROM spent WHERE keep_until <= ?1 AND fingerprint <> ?2

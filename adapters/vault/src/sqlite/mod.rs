@@ -1,0 +1,179 @@
+//! The vault in one SQLite file, for one machine.
+
+mod open;
+mod verbs;
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+
+use crate::{Entropy, Error, Keyring, SystemEntropy, holder::Holder};
+
+/// A vault in one SQLite file: sealed records, fenced leases, for any number of threads and processes of one machine.
+///
+/// Beside `vault.db` lie SQLite's own `vault.db-wal` and `vault.db-shm`, and the folder `vault.db.holders` with one
+/// small file for each process that has the vault open. All of them are for their owner alone.
+///
+/// The file must lie on a disk of this machine: neither SQLite's log nor the holders' locks work across a network.
+/// After a `fork`, only one of the two processes may go on with it.
+pub struct Sqlite {
+    place: String,
+    path: PathBuf,
+    holder: Holder,
+    ring: Keyring,
+    inner: Mutex<Inner>,
+}
+
+/// What only one thread may use at a time.
+struct Inner {
+    connection: Connection,
+    entropy: Box<dyn Entropy>,
+}
+
+/// What can be chosen when a vault is opened. [`Default`] is right but for tests.
+pub struct Options {
+    /// How long to wait for another process's transaction before [`Error::Locked`]. Transactions here take
+    /// milliseconds; the default of 10 s bears a slow disk.
+    pub busy_timeout: Duration,
+    /// Where nonces, keys and holders' names come from.
+    pub entropy: Box<dyn Entropy>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { busy_timeout: Duration::from_secs(10), entropy: Box::new(SystemEntropy) }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("busy_timeout", &self.busy_timeout).finish_non_exhaustive()
+    }
+}
+
+impl Sqlite {
+    /// The file, as it was found (links followed).
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The ids of the keys that the vault was opened with, the sealing one first.
+    pub fn key_ids(&self) -> Vec<crate::KeyId> {
+        self.ring.ids()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A thread that panicked left no transaction open: dropping one rolls it back.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one verb in one durable transaction, and closes it.
+    fn write<T>(
+        &self,
+        doing: &'static str,
+        verb: impl FnOnce(&Transaction<'_>, &mut dyn Entropy) -> Result<T, Fail>,
+    ) -> Result<T, Error> {
+        let mut inner = self.lock();
+        let Inner { connection, entropy } = &mut *inner;
+        in_transaction(connection, |transaction| verb(transaction, entropy.as_mut()))
+            .map_err(|fail| fail.named(&self.place, doing))
+    }
+
+    fn read<T>(
+        &self,
+        doing: &'static str,
+        verb: impl FnOnce(&Connection) -> Result<T, Fail>,
+    ) -> Result<T, Error> {
+        verb(&self.lock().connection).map_err(|fail| fail.named(&self.place, doing))
+    }
+}
+
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sqlite")
+            .field("path", &self.path)
+            .field("keys", &self.ring.ids())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Takes the database's write lock first, so that what is read inside is still true when it is written.
+fn in_transaction<T>(
+    connection: &mut Connection,
+    verb: impl FnOnce(&Transaction<'_>) -> Result<T, Fail>,
+) -> Result<T, Fail> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let answer = verb(&transaction)?;
+    transaction.commit()?;
+    Ok(answer)
+}
+
+/// A failure before it is known at which vault, in doing what.
+enum Fail {
+    Ours(Error),
+    Sql(rusqlite::Error),
+}
+
+impl From<Error> for Fail {
+    fn from(error: Error) -> Self {
+        Self::Ours(error)
+    }
+}
+
+impl From<rusqlite::Error> for Fail {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl Fail {
+    fn is_busy(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    }
+
+    fn named(self, place: &str, doing: &'static str) -> Error {
+        let vault = place.to_owned();
+        let error = match self {
+            Self::Ours(error) => return on_ground(place, error),
+            Self::Sql(error) => error,
+        };
+        match error.sqlite_error_code() {
+            _ if self_is_type_error(&error) => Error::Damaged { vault, detail: error.to_string() },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Locked { vault },
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Error::ReadOnly { vault }
+            }
+            Some(ErrorCode::DiskFull) => Error::Full { vault },
+            Some(ErrorCode::DatabaseCorrupt) => Error::Damaged { vault, detail: error.to_string() },
+            Some(ErrorCode::NotADatabase) => Error::Foreign { vault, why: "it is no SQLite database".into() },
+            _ => Error::Database { vault, doing, source: Box::new(error) },
+        }
+    }
+}
+
+fn self_is_type_error(error: &rusqlite::Error) -> bool {
+    matches!(
+        error,
+        rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+    )
+}
+
+/// Gives the operating system's commonest refusals the same names as SQLite's.
+fn on_ground(place: &str, error: Error) -> Error {
+    let Error::File { source, .. } = &error else { return error };
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Error::ReadOnly { vault: place.to_owned() }
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full { vault: place.to_owned() },
+        _ => error,
+    }
+}

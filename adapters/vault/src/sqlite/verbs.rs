@@ -1,0 +1,262 @@
+//! The verbs, each one transaction.
+
+use rusqlite::{Connection, OptionalExtension, Params, Row as SqlRow, Transaction, params};
+
+use super::{Fail, Sqlite};
+use crate::{
+    Claim, Commit, Entropy, Error, Fingerprint, Lease, Loaded, Name, Removal, Row, Spend, Store, Then, Write,
+    seal::{self, Binding, Field, Shut},
+    store::{LATEST, lease_end},
+};
+
+/// A row as it stands, still sealed.
+struct Found {
+    slot: i64,
+    epoch: u64,
+    holder: Option<String>,
+    lease_seconds: u32,
+    lease_until: u64,
+    due_at: Option<u64>,
+    generation: u64,
+    revision: u32,
+    sealed: Vec<u8>,
+}
+
+impl Store for Sqlite {
+    fn load(&self, name: &Name) -> Result<Option<Loaded>, Error> {
+        self.read("load a record", |connection| {
+            find(connection, name)?.map(|found| self.opened(name, found)).transpose()
+        })
+    }
+
+    fn claim(
+        &self,
+        now: u64,
+        name: &Name,
+        expected: Option<u64>,
+        lease_seconds: u32,
+        intent: Write<'_>,
+    ) -> Result<Claim, Error> {
+        intent.check()?;
+        let until = lease_end(now, lease_seconds)?;
+        self.write("claim a lease", |transaction, entropy| {
+            let found = find(transaction, name)?;
+            if let Some(until) =
+                found.as_ref().map(|row| self.held_until(transaction, row, now)).transpose()?
+            {
+                if let Some(until) = until {
+                    return Ok(Claim::Held { until });
+                }
+            }
+            if found.as_ref().map(|row| row.generation) != expected {
+                let current = found.map(|row| self.opened(name, row)).transpose()?;
+                return Ok(Claim::MovedOn(current));
+            }
+            let epoch = draw_number(transaction)?;
+            let slot = transaction.query_row(
+                include_str!("claim_slot.sql"),
+                params![
+                    name.app(),
+                    name.environment(),
+                    name.realm(),
+                    signed(epoch),
+                    self.holder.id(),
+                    lease_seconds,
+                    signed(until),
+                    intent.due_at().map(signed)
+                ],
+                |row| row.get(0),
+            )?;
+            self.write_record(transaction, entropy, slot, name, epoch, intent)?;
+            Ok(Claim::Claimed(Lease { name: name.clone(), epoch, until }))
+        })
+    }
+
+    fn commit(&self, now: u64, lease: &Lease, write: Write<'_>, then: Then) -> Result<Commit, Error> {
+        write.check()?;
+        let (holder, seconds, until) = match then {
+            Then::Release => (None, 0, 0),
+            Then::Hold { seconds } => (Some(self.holder.id()), seconds, lease_end(now, seconds)?),
+        };
+        self.write("commit a record", |transaction, entropy| {
+            let found = match find(transaction, &lease.name)? {
+                Some(found) if found.epoch == lease.epoch => found,
+                other => {
+                    let current = other.map(|row| self.opened(&lease.name, row)).transpose()?;
+                    return Ok(Commit::FencedOut(current));
+                }
+            };
+            let generation = draw_number(transaction)?;
+            transaction.execute(
+                include_str!("commit_slot.sql"),
+                params![
+                    found.slot,
+                    signed(lease.epoch),
+                    holder,
+                    seconds,
+                    signed(until),
+                    write.due_at().map(signed)
+                ],
+            )?;
+            self.write_record(transaction, entropy, found.slot, &lease.name, generation, write)?;
+            Ok(Commit::Committed { generation })
+        })
+    }
+
+    fn release(&self, lease: &Lease) -> Result<(), Error> {
+        self.write("release a lease", |transaction, _| {
+            execute_on_lease(transaction, include_str!("release.sql"), lease)?;
+            Ok(())
+        })
+    }
+
+    fn remove(&self, lease: &Lease) -> Result<Removal, Error> {
+        self.write("remove a record", |transaction, _| {
+            if execute_on_lease(transaction, include_str!("remove.sql"), lease)? == 1 {
+                return Ok(Removal::Removed);
+            }
+            match find(transaction, &lease.name)? {
+                None => Ok(Removal::Removed),
+                Some(found) => Ok(Removal::FencedOut(self.opened(&lease.name, found)?)),
+            }
+        })
+    }
+
+    fn list(&self, after: Option<&Name>, limit: usize) -> Result<Vec<Row>, Error> {
+        // No name has an empty part, so the empty parts stand before all names.
+        let [app, environment, realm] =
+            after.map_or([""; 3], |name| [name.app(), name.environment(), name.realm()]);
+        self.read("list its rows", |connection| {
+            rows(connection, include_str!("list.sql"), params![app, environment, realm, count(limit)])
+        })
+    }
+
+    fn due(&self, now: u64, limit: usize) -> Result<Vec<Row>, Error> {
+        self.read("list what is due", |connection| {
+            rows(connection, include_str!("due.sql"), params![signed(now), count(limit)])
+        })
+    }
+
+    fn spend(&self, now: u64, fingerprint: &Fingerprint, keep_until: u64) -> Result<Spend, Error> {
+        self.write("mark a code as spent", |transaction, _| {
+            let fresh =
+                transaction.execute(include_str!("spend.sql"), params![fingerprint, signed(keep_until)])?;
+            if fresh == 0 {
+                return Ok(Spend::SpentBefore);
+            }
+            transaction.execute(include_str!("forget_spent.sql"), params![signed(now), fingerprint])?;
+            Ok(Spend::Fresh)
+        })
+    }
+}
+
+impl Sqlite {
+    /// When the row's lease ends, if a claim has to wait for it: it has not run out, and its holder lives.
+    ///
+    /// A lease that seems to begin in the future was taken before the clock was put back. It is cut to its own length
+    /// from now, so that nobody waits for longer than that, and its holder has no less time than it asked for.
+    fn held_until(&self, transaction: &Transaction<'_>, row: &Found, now: u64) -> Result<Option<u64>, Fail> {
+        let Some(holder) = &row.holder else { return Ok(None) };
+        if now >= row.lease_until || !self.holder.is_alive(holder) {
+            return Ok(None);
+        }
+        let longest = now.saturating_add(u64::from(row.lease_seconds));
+        if row.lease_until > longest {
+            let values = params![row.slot, signed(row.epoch), signed(longest)];
+            transaction.execute(include_str!("shorten.sql"), values)?;
+        }
+        Ok(Some(row.lease_until.min(longest)))
+    }
+
+    fn opened(&self, name: &Name, row: Found) -> Result<Loaded, Fail> {
+        let Found { generation, revision, due_at, .. } = row;
+        let binding = Binding { field: Field::Record(name), generation, revision };
+        let vault = || self.place.clone();
+        match seal::open(&self.ring, binding, &row.sealed) {
+            Ok(record) => Ok(Loaded { record, generation, revision, due_at }),
+            Err(Shut::KeyNotInRing(key)) => {
+                Err(Error::KeyNotInRing { vault: vault(), name: name.clone(), key }.into())
+            }
+            Err(Shut::Altered) => Err(Error::Altered { vault: vault(), name: Some(name.clone()) }.into()),
+        }
+    }
+
+    fn write_record(
+        &self,
+        transaction: &Transaction<'_>,
+        entropy: &mut dyn Entropy,
+        slot: i64,
+        name: &Name,
+        generation: u64,
+        write: Write<'_>,
+    ) -> Result<(), Fail> {
+        let binding = Binding { field: Field::Record(name), generation, revision: write.revision };
+        let sealed = seal::seal(&self.ring, entropy, binding, write.record)?;
+        let values = params![slot, signed(generation), write.revision, sealed];
+        transaction.execute(include_str!("write_record.sql"), values)?;
+        Ok(())
+    }
+}
+
+fn find(connection: &Connection, name: &Name) -> Result<Option<Found>, Fail> {
+    let key = params![name.app(), name.environment(), name.realm()];
+    let found = connection.query_row(include_str!("find.sql"), key, |row| {
+        Ok(Found {
+            slot: row.get(0)?,
+            epoch: unsigned(row.get(1)?),
+            holder: row.get(2)?,
+            lease_seconds: row.get(3)?,
+            lease_until: unsigned(row.get(4)?),
+            due_at: row.get::<_, Option<i64>>(5)?.map(unsigned),
+            generation: unsigned(row.get(6)?),
+            revision: row.get(7)?,
+            sealed: row.get(8)?,
+        })
+    });
+    Ok(found.optional()?)
+}
+
+/// The next number of the vault, which no write had before.
+fn draw_number(transaction: &Transaction<'_>) -> Result<u64, Fail> {
+    Ok(unsigned(transaction.query_row(include_str!("draw_number.sql"), [], |row| row.get(0))?))
+}
+
+fn execute_on_lease(transaction: &Transaction<'_>, sql: &str, lease: &Lease) -> Result<usize, Fail> {
+    let Lease { name, epoch, .. } = lease;
+    Ok(transaction.execute(sql, params![name.app(), name.environment(), name.realm(), signed(*epoch)])?)
+}
+
+fn rows(connection: &Connection, sql: &str, values: impl Params) -> Result<Vec<Row>, Fail> {
+    let mut statement = connection.prepare(sql)?;
+    let mut found = statement.query(values)?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next()? {
+        rows.push(listed(row)?);
+    }
+    Ok(rows)
+}
+
+fn listed(row: &SqlRow<'_>) -> Result<Row, Fail> {
+    let name = Name::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)?;
+    Ok(Row {
+        name,
+        generation: unsigned(row.get(3)?),
+        revision: row.get(4)?,
+        due_at: row.get::<_, Option<i64>>(5)?.map(unsigned),
+        leased_until: row.get::<_, Option<i64>>(6)?.map(unsigned),
+    })
+}
+
+/// SQLite counts in `i64`. Numbers of writes never come near its end; moments beyond it are taken for its end.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number.min(LATEST)).unwrap_or(i64::MAX)
+}
+
+/// Nothing negative is ever written; what somebody else's hand made negative is taken for 0.
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn count(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

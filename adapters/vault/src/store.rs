@@ -1,0 +1,280 @@
+//! The verbs of a store, and what they answer.
+
+use crate::{Error, Name, Record};
+
+/// Longest lease that can be taken, in seconds. A lease outlives one request with room to spare; more would only
+/// lengthen the wait where a whole machine is lost.
+pub const MAX_LEASE_SECONDS: u32 = 3600;
+
+/// The latest moment that a store tells apart, in Unix seconds; later ones are taken for this one.
+pub(crate) const LATEST: u64 = i64::MAX as u64;
+
+/// A store of grants with fenced leases: the few verbs that the fleet protocol needs.
+///
+/// # The contract
+///
+/// * **Durable.** When a verb that writes returns `Ok`, its effect survives a loss of power. (REF-1)
+/// * **One step.** Each verb is one transaction. None is open when it returns, so none is open while a request is
+///   on the wire.
+/// * **One at a time.** [`claim`](Self::claim) gives a row's lease to one caller at a time, across threads,
+///   processes and (where the store is shared) machines. (REF-2, I2)
+/// * **Read again.** A claim is refused when the record is not the one that the caller read. (REF-3)
+/// * **Fenced.** Each claim raises the row's epoch above all numbers that the store ever gave. A writer whose
+///   epoch is not the row's any more changes nothing, and gets the current record to merge into. (I5)
+/// * **Refused is unchanged.** A verb that answers anything but success has changed nothing that a caller can see.
+///   (I7)
+/// * **An error is "not known".** After `Err`, the write may have happened or not. [`commit`](Self::commit),
+///   [`release`](Self::release) and [`remove`](Self::remove) may be repeated with the same arguments until one
+///   answers. After a failed `claim` nothing may be sent; if it did happen, the lease runs out by itself. After a
+///   failed [`spend`](Self::spend) the code must be taken for spent. (EXC-3)
+///
+/// # Time
+///
+/// `now` is Unix seconds. It is the clock that leases are judged by where the store has none of its own (SQLite:
+/// one machine, one clock); a database server judges by its own clock and ignores it.
+///
+/// All verbs block. They take and give plain data, so a store on an async driver offers the same verbs as futures.
+pub trait Store: Send + Sync {
+    /// Reads a row, whoever holds its lease. `None` where there is none.
+    ///
+    /// Returns [`Error::Altered`] or [`Error::KeyNotInRing`] where the record does not open.
+    fn load(&self, name: &Name) -> Result<Option<Loaded>, Error>;
+
+    /// Takes the lease of a row, raises its epoch, and writes the intent, in one durable step. Makes the row where
+    /// there is none.
+    ///
+    /// `expected` is the [`generation`](Loaded::generation) that the caller read, or `None` where it found no row.
+    /// `intent` is the record as it must be read after a crash: its phase says which token is about to be sent.
+    /// Only after [`Claim::Claimed`] may it be sent: the lease is held, the record is the newest, and the store
+    /// has just shown that it can be written.
+    ///
+    /// The lease lives for `lease_seconds` (`1..=MAX_LEASE_SECONDS`); the request's deadline must be well inside.
+    fn claim(
+        &self,
+        now: u64,
+        name: &Name,
+        expected: Option<u64>,
+        lease_seconds: u32,
+        intent: Write<'_>,
+    ) -> Result<Claim, Error>;
+
+    /// Writes the record that came out of it, if the lease's epoch is still the row's, and then keeps the lease
+    /// alive or gives it back in the same step.
+    ///
+    /// A lease that ran out still commits as long as nobody else claimed the row: tokens that arrived late are
+    /// never dropped. (I5)
+    fn commit(&self, now: u64, lease: &Lease, write: Write<'_>, then: Then) -> Result<Commit, Error>;
+
+    /// Gives the lease back and leaves the record as it is. Does nothing where the lease is no longer the row's:
+    /// nobody's lease but one's own is ever released.
+    fn release(&self, lease: &Lease) -> Result<(), Error>;
+
+    /// Removes the row with its record, if the lease's epoch is still the row's.
+    ///
+    /// For slots that have served (a consent that ended) and for rows that the user has done away with. A grant
+    /// that died is not removed but committed as closed: no error path deletes token bytes. (I4)
+    fn remove(&self, lease: &Lease) -> Result<Removal, Error>;
+
+    /// Rows in the order of their names, at most `limit`, beginning after `after`. Nothing is unsealed.
+    fn list(&self, after: Option<&Name>, limit: usize) -> Result<Vec<Row>, Error>;
+
+    /// Rows with `due_at <= now` that no living lease holds, the longest due first, at most `limit`. (I8)
+    ///
+    /// A hint, not a promise: another process may claim them first.
+    fn due(&self, now: u64, limit: usize) -> Result<Vec<Row>, Error>;
+
+    /// Marks a fingerprint (of an authorization code, or of a signed state) as spent, before it is used. Of all
+    /// callers, in all processes, exactly one is answered [`Spend::Fresh`]. (EXC-1, CSR-2)
+    ///
+    /// The mark stays until `keep_until` at least, which must be after the latest moment at which the callback
+    /// could still be accepted.
+    fn spend(&self, now: u64, fingerprint: &Fingerprint, keep_until: u64) -> Result<Spend, Error>;
+}
+
+/// A hash of something that may be used once. Not the thing itself: the store keeps it in the clear.
+pub type Fingerprint = [u8; 32];
+
+/// What a write puts into a row.
+#[derive(Clone, Copy)]
+pub struct Write<'a> {
+    /// The record, in the clear; the store seals it. At most [`MAX_RECORD_BYTES`](crate::MAX_RECORD_BYTES).
+    pub record: &'a [u8],
+    /// How many pairs of tokens the grant has had. For readers that want to know whether there is a newer pair;
+    /// the store binds it to the record and does not judge it.
+    pub revision: u32,
+    /// When the row asks for attention by itself, in Unix seconds; `None` where it waits for somebody.
+    pub due_at: Option<u64>,
+}
+
+impl std::fmt::Debug for Write<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Write")
+            .field("record", &format_args!("{} bytes, redacted", self.record.len()))
+            .field("revision", &self.revision)
+            .field("due_at", &self.due_at)
+            .finish()
+    }
+}
+
+/// A row as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The record, opened.
+    pub record: Record,
+    /// The number of the write that it came with. Rises with every write, and no number is given twice in a vault,
+    /// so "the generation is the same" means "nothing was written since".
+    pub generation: u64,
+    /// See [`Write::revision`].
+    pub revision: u32,
+    /// See [`Write::due_at`].
+    pub due_at: Option<u64>,
+}
+
+/// The right to write one row, until somebody else claims it.
+///
+/// Not `Clone`: a lease has one owner. Dropping it changes nothing; the lease is given back by
+/// [`release`](Store::release), by a commit with [`Then::Release`], by its end, or by the death of its process.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Lease {
+    pub(crate) name: Name,
+    pub(crate) epoch: u64,
+    pub(crate) until: u64,
+}
+
+impl Lease {
+    /// The row.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The fencing epoch: above every number that the vault gave before this lease. Equal to the generation of the
+    /// intent that was written with it.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// When it ends, in Unix seconds, unless a commit with [`Then::Hold`] has lengthened it since.
+    pub fn until(&self) -> u64 {
+        self.until
+    }
+}
+
+/// The answer to [`Store::claim`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Claim {
+    /// The lease is the caller's, and the intent is durable.
+    Claimed(Lease),
+    /// Somebody alive holds the lease (perhaps another thread of this process). Wait, with a deadline, then load
+    /// again.
+    Held {
+        /// When that lease ends at the latest, in Unix seconds; it is often given back long before.
+        until: u64,
+    },
+    /// The record is not the expected one any more. Here is the current one (`None`: the row is gone): judge it
+    /// before anything is sent. (REF-3)
+    MovedOn(Option<Loaded>),
+}
+
+/// What becomes of the lease after a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// It is given back, in the same step.
+    Release,
+    /// It is held from now on for this many seconds (`1..=MAX_LEASE_SECONDS`): another request follows.
+    Hold {
+        /// The new length.
+        seconds: u32,
+    },
+}
+
+/// The answer to [`Store::commit`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Commit {
+    /// The record is durable.
+    Committed {
+        /// Its generation.
+        generation: u64,
+    },
+    /// Somebody else claimed the row in the meantime. Nothing was written. Here is the current record (`None`: the
+    /// row is gone): merge what was to be written into it, and commit that under a lease of its own. (I5)
+    FencedOut(Option<Loaded>),
+}
+
+/// The answer to [`Store::remove`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Removal {
+    /// There is no such row (any more).
+    Removed,
+    /// Somebody else claimed the row in the meantime. Nothing was removed.
+    FencedOut(Loaded),
+}
+
+/// The answer to [`Store::spend`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Spend {
+    /// This caller is the first, and the mark is durable.
+    Fresh,
+    /// It was spent before: it must not be used.
+    SpentBefore,
+}
+
+/// A row without its record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Which row.
+    pub name: Name,
+    /// See [`Loaded::generation`].
+    pub generation: u64,
+    /// See [`Write::revision`].
+    pub revision: u32,
+    /// See [`Write::due_at`].
+    pub due_at: Option<u64>,
+    /// When its lease ends, in Unix seconds, where it was not given back. The holder may be dead.
+    pub leased_until: Option<u64>,
+}
+
+impl Write<'_> {
+    /// Refuses what no store takes; the same for all of them.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match self.record.len() {
+            bytes if bytes > crate::MAX_RECORD_BYTES => Err(Error::RecordTooLong { bytes }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn due_at(&self) -> Option<u64> {
+        self.due_at.map(|at| at.min(LATEST))
+    }
+}
+
+/// When a lease of this length ends that begins now.
+pub(crate) fn lease_end(now: u64, seconds: u32) -> Result<u64, Error> {
+    if seconds == 0 || seconds > MAX_LEASE_SECONDS {
+        return Err(Error::BadLease { seconds });
+    }
+    Ok(now.saturating_add(u64::from(seconds)).min(LATEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_renders_a_record() {
+        let secret = b"RT1-0987654321";
+        let write = Write { record: secret, revision: 1, due_at: None };
+        let loaded = Loaded { record: Record::from(&secret[..]), generation: 1, revision: 1, due_at: None };
+        let shown = format!(
+            "{write:?} {:?} {:?} {:?}",
+            Claim::MovedOn(Some(loaded.clone())),
+            Commit::FencedOut(Some(loaded.clone())),
+            Removal::FencedOut(loaded)
+        );
+        assert!(!shown.contains("RT1") && !shown.contains("82, 84, 49"), "{shown}");
+    }
+}
