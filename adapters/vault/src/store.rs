@@ -49,6 +49,9 @@ pub trait Store: Send + Sync {
     /// has just shown that it can be written.
     ///
     /// The lease lives for `lease_seconds` (`1..=MAX_LEASE_SECONDS`); the request's deadline must be well inside.
+    ///
+    /// A lease counts while it has not run out and its holder lives. One that ends later than its own length from
+    /// now was taken before the clock was put back: it is cut to its length from now, so that no wait is longer.
     fn claim(
         &self,
         now: u64,

@@ -41,12 +41,9 @@ impl Store for Sqlite {
         let until = lease_end(now, lease_seconds)?;
         self.write("claim a lease", |transaction, entropy| {
             let found = find(transaction, name)?;
-            if let Some(until) =
-                found.as_ref().map(|row| self.held_until(transaction, row, now)).transpose()?
-            {
-                if let Some(until) = until {
-                    return Ok(Claim::Held { until });
-                }
+            let held = found.as_ref().map(|row| self.held_until(transaction, row, now)).transpose()?;
+            if let Some(until) = held.flatten() {
+                return Ok(Claim::Held { until });
             }
             if found.as_ref().map(|row| row.generation) != expected {
                 let current = found.map(|row| self.opened(name, row)).transpose()?;
