@@ -11,6 +11,8 @@ use crate::{Entropy, Error, files};
 
 const KEY_BYTES: usize = 32;
 const ID_BYTES: usize = 8;
+/// Room for a thousand keys; what is beyond is not read. Allocated at once, so that growing leaves no copy behind.
+const MAX_KEY_FILE_BYTES: usize = 64 * 1024;
 const ID_LABEL: &[u8] = b"evergrant vault: key id, version 1";
 const SEAL_LABEL: &[u8] = b"evergrant vault: sealing key, version 1";
 
@@ -45,21 +47,22 @@ impl fmt::Debug for KeyId {
 /// One key as it is used: its id, and what is derived from it for sealing.
 pub(crate) struct SealingKey {
     pub(crate) id: KeyId,
-    pub(crate) bytes: Zeroizing<[u8; KEY_BYTES]>,
+    /// Boxed, so that no copy stays behind where the key itself is moved.
+    pub(crate) bytes: Box<Zeroizing<[u8; KEY_BYTES]>>,
 }
 
 impl SealingKey {
     fn derive(key: &[u8; KEY_BYTES]) -> Self {
         let mut id = [0; ID_BYTES];
-        id.copy_from_slice(&keyed_hash(key, ID_LABEL)[..ID_BYTES]);
-        Self { id: KeyId(id), bytes: keyed_hash(key, SEAL_LABEL) }
+        id.iter_mut().zip(keyed_hash(key, ID_LABEL).iter()).for_each(|(to, from)| *to = *from);
+        Self { id: KeyId(id), bytes: Box::new(keyed_hash(key, SEAL_LABEL)) }
     }
 }
 
 fn keyed_hash(key: &[u8; KEY_BYTES], label: &[u8]) -> Zeroizing<[u8; 32]> {
     // HMAC fills a short key up with zeros: the same key, with no length that could be wrong.
     let mut block = Zeroizing::new([0; 64]);
-    block[..KEY_BYTES].copy_from_slice(key);
+    block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
     let mut mac = <Hmac<Sha256> as KeyInit>::new((&*block).into());
     mac.update(label);
     let mut output = mac.finalize().into_bytes();
@@ -97,8 +100,8 @@ impl Keyring {
         if let Some(mode) = files::open_mode(&metadata) {
             return Err(Error::KeyFileOpenToOthers { file: file.to_owned(), mode });
         }
-        let mut text = Zeroizing::new(String::with_capacity(4096));
-        let read = opened.by_ref().take(64 * 1024).read_to_string(&mut text);
+        let mut text = Zeroizing::new(String::with_capacity(MAX_KEY_FILE_BYTES));
+        let read = opened.by_ref().take(MAX_KEY_FILE_BYTES as u64).read_to_string(&mut text);
         read.map_err(|error| files::file_error(file, "read", error))?;
         Self::parse_from(&file.display().to_string(), &text)
     }
@@ -153,7 +156,7 @@ impl Keyring {
         let mut keys = Vec::new();
         for (place, entry) in entries(text).enumerate() {
             let key = decode(entry).ok_or_else(|| bad(place + 1, "it is not 32 bytes in base64 or hex"))?;
-            if key.iter().all(|byte| *byte == key[0]) {
+            if key.iter().all(|byte| Some(byte) == key.first()) {
                 return Err(bad(place + 1, "it is one byte repeated"));
             }
             keys.push(SealingKey::derive(&key));
@@ -187,8 +190,8 @@ fn entries(text: &str) -> impl Iterator<Item = &str> {
 fn decode(entry: &str) -> Option<Zeroizing<[u8; KEY_BYTES]>> {
     let mut key = Zeroizing::new([0; KEY_BYTES]);
     if entry.len() == 2 * KEY_BYTES {
-        for (byte, digits) in key.iter_mut().zip(entry.as_bytes().chunks_exact(2)) {
-            *byte = hex_digit(digits[0])? << 4 | hex_digit(digits[1])?;
+        for (byte, [high, low]) in key.iter_mut().zip(entry.as_bytes().as_chunks().0) {
+            *byte = hex_digit(*high)? << 4 | hex_digit(*low)?;
         }
         return Some(key);
     }

@@ -151,7 +151,7 @@ fn loaded(write: Write<'_>, generation: u64) -> Loaded {
         record: Record::from(write.record),
         generation,
         revision: write.revision,
-        due_at: write.due_at(),
+        due_at: write.stored_due_at(),
     }
 }
 
@@ -181,7 +181,7 @@ impl Store for Memory {
             let epoch = shared.next_number();
             let lease = Some(Held { holder: self.holder, seconds: lease_seconds, until });
             shared.rows.insert(name.clone(), Slot { loaded: loaded(intent, epoch), epoch, lease });
-            Ok(Claim::Claimed(Lease { name: name.clone(), epoch, until }))
+            Ok(Claim::Claimed(Lease::new(name.clone(), epoch, until)))
         })
     }
 

@@ -79,7 +79,7 @@ pub(crate) fn key_id(sealed: &[u8]) -> Option<KeyId> {
 }
 
 fn cipher(key: &SealingKey) -> XChaCha20Poly1305 {
-    XChaCha20Poly1305::new((&*key.bytes).into())
+    XChaCha20Poly1305::new((&**key.bytes).into())
 }
 
 impl Binding<'_> {

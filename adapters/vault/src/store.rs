@@ -146,6 +146,11 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// For whoever writes a [`Store`]: only a store that has just given the lease may make this value.
+    pub fn new(name: Name, epoch: u64, until: u64) -> Self {
+        Self { name, epoch, until }
+    }
+
     /// The row.
     pub fn name(&self) -> &Name {
         &self.name
@@ -250,7 +255,8 @@ impl Write<'_> {
         }
     }
 
-    pub(crate) fn due_at(&self) -> Option<u64> {
+    /// The deadline as it is stored.
+    pub(crate) fn stored_due_at(&self) -> Option<u64> {
         self.due_at.map(|at| at.min(LATEST))
     }
 }

@@ -144,7 +144,7 @@ impl Fail {
             Self::Sql(error) => error,
         };
         match error.sqlite_error_code() {
-            _ if self_is_type_error(&error) => Error::Damaged { vault, detail: error.to_string() },
+            _ if is_of_wrong_type(&error) => Error::Damaged { vault, detail: error.to_string() },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Locked { vault },
             Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
                 Error::ReadOnly { vault }
@@ -157,7 +157,7 @@ impl Fail {
     }
 }
 
-fn self_is_type_error(error: &rusqlite::Error) -> bool {
+fn is_of_wrong_type(error: &rusqlite::Error) -> bool {
     matches!(
         error,
         rusqlite::Error::InvalidColumnType(..)
@@ -175,5 +175,35 @@ fn on_ground(place: &str, error: Error) -> Error {
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full { vault: place.to_owned() },
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Claim, Keys, Name, Store, Then, Write};
+
+    /// REF-1: a disk that is full says so, and nothing is half written.
+    #[test]
+    fn a_full_disk_is_named_and_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let ring = Keyring::generate(&mut SystemEntropy).unwrap();
+        let store = Sqlite::open(&folder.path().join("vault.db"), Keys::Ring(ring)).unwrap();
+        let name = Name::new("app", "env", "1").unwrap();
+        let small = Write { record: b"intent", revision: 1, due_at: None };
+        let Claim::Claimed(lease) = store.claim(0, &name, None, 60, small).unwrap() else { panic!() };
+        let pages: i64 =
+            store.lock().connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        store.lock().connection.pragma_update(None, "max_page_count", pages).unwrap();
+
+        let large = vec![7; 60_000];
+        let write = Write { record: &large, revision: 2, due_at: None };
+        let error = store.commit(1, &lease, write, Then::Release).unwrap_err();
+        assert!(matches!(error, Error::Full { .. }), "{error:?}");
+        let loaded = store.load(&name).unwrap().unwrap();
+        assert_eq!((loaded.record.expose(), loaded.generation), (&b"intent"[..], lease.epoch()));
+
+        store.lock().connection.pragma_update(None, "max_page_count", pages + 100).unwrap();
+        assert!(store.commit(2, &lease, write, Then::Release).is_ok(), "once there is room it goes on");
     }
 }

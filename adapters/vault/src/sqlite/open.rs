@@ -59,6 +59,9 @@ impl Sqlite {
 /// An empty file of the right mode, from which SQLite makes a database whose side files have that mode too.
 fn make_file(path: &Path, entropy: &mut dyn Entropy) -> Result<(), Error> {
     let there = path.try_exists().map_err(|error| files::file_error(path, "find", error))?;
+    if path.is_dir() {
+        return Err(Error::Foreign { vault: path.display().to_string(), why: "it is a folder".into() });
+    }
     if there {
         return Ok(());
     }

@@ -60,12 +60,12 @@ impl Store for Sqlite {
                     self.holder.id(),
                     lease_seconds,
                     signed(until),
-                    intent.due_at().map(signed)
+                    intent.stored_due_at().map(signed)
                 ],
                 |row| row.get(0),
             )?;
             self.write_record(transaction, entropy, slot, name, epoch, intent)?;
-            Ok(Claim::Claimed(Lease { name: name.clone(), epoch, until }))
+            Ok(Claim::Claimed(Lease::new(name.clone(), epoch, until)))
         })
     }
 
@@ -92,7 +92,7 @@ impl Store for Sqlite {
                     holder,
                     seconds,
                     signed(until),
-                    write.due_at().map(signed)
+                    write.stored_due_at().map(signed)
                 ],
             )?;
             self.write_record(transaction, entropy, found.slot, &lease.name, generation, write)?;
