@@ -29,7 +29,8 @@ impl Holder {
         let mut refused = io::Error::other("every name that was tried is taken");
         for _ in 0..ENROL_TRIES {
             let id = random_hex(entropy)?;
-            match locked_file(&folder.join(&id)) {
+            let path = folder.join(&id);
+            match files::create_private(&path).and_then(|file| lock_new(file, &path)) {
                 Ok(Some(file)) => return Ok(Self { folder, id, _locked: file }),
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -65,9 +66,9 @@ impl Drop for Holder {
     }
 }
 
-/// A new file, locked. `None` where somebody took it for a dead holder's before it was locked.
-fn locked_file(path: &Path) -> io::Result<Option<File>> {
-    let mut file = files::create_private(path)?;
+/// Locks a file that was just made at `path`. `None` where somebody took it for a dead holder's before it was locked,
+/// and removed it or is about to.
+fn lock_new(mut file: File, path: &Path) -> io::Result<Option<File>> {
     match file.try_lock() {
         Ok(()) if path.try_exists()? => {}
         Ok(()) | Err(TryLockError::WouldBlock) => return Ok(None),
@@ -126,6 +127,20 @@ mod tests {
         let _second = Holder::enrol(path.clone(), &mut SystemEntropy).unwrap();
         assert_eq!(fs::read_dir(&path).unwrap().count(), 2);
         assert!(first.is_alive(first.id()));
+    }
+
+    #[test]
+    fn a_file_that_was_swept_before_it_was_locked_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new");
+        let file = files::create_private(&path).unwrap();
+        assert!(bury(&path), "nobody has locked it yet");
+        assert!(lock_new(file, &path).unwrap().is_none());
+
+        let file = files::create_private(&path).unwrap();
+        let sweeper = File::open(&path).unwrap();
+        sweeper.try_lock().unwrap();
+        assert!(lock_new(file, &path).unwrap().is_none());
     }
 
     #[test]

@@ -81,9 +81,11 @@ pub trait Store: Send + Sync {
     /// Rows in the order of their names, at most `limit`, beginning after `after`. Nothing is unsealed.
     fn list(&self, after: Option<&Name>, limit: usize) -> Result<Vec<Row>, Error>;
 
-    /// Rows with `due_at <= now` that no living lease holds, the longest due first, at most `limit`. (I8)
+    /// Rows with `due_at <= now` whose lease was given back or has run out, the longest due first, at most `limit`.
+    /// (I8)
     ///
-    /// A hint, not a promise: another process may claim them first.
+    /// A hint, not a promise: another process may claim them first. A row whose holder died comes when its lease has
+    /// run out; a claim that somebody waits for does not wait for that.
     fn due(&self, now: u64, limit: usize) -> Result<Vec<Row>, Error>;
 
     /// Marks a fingerprint (of an authorization code, or of a signed state) as spent, before it is used. Of all
