@@ -1,0 +1,121 @@
+//! Time as an argument: seconds since 1970, handed in by whoever has a clock.
+
+/// A moment, in Unix seconds. The core has no clock; every call that judges by time takes one.
+///
+/// Sums saturate. A moment before [`Time::EARLIEST`] cannot be now: a device whose clock was never set says so with
+/// it, and nothing is judged by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(u64);
+
+impl Time {
+    /// The clock was never set. Nothing is handed out, sent or declared dead by it.
+    pub const UNSET: Self = Self(0);
+    /// 2020-01-01. A clock that shows less was never set.
+    pub const EARLIEST: Self = Self(1_577_836_800);
+
+    /// The moment `seconds` after 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub const fn from_unix(seconds: u64) -> Self {
+        Self(seconds)
+    }
+
+    /// Seconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub const fn unix(self) -> u64 {
+        self.0
+    }
+
+    /// Whether this can be the present: not before [`Time::EARLIEST`].
+    #[must_use]
+    pub const fn is_set(self) -> bool {
+        self.0 >= Self::EARLIEST.0
+    }
+
+    /// This moment and `seconds` more; the end of time where that is past it.
+    #[must_use]
+    pub const fn plus(self, seconds: u32) -> Self {
+        Self(self.0.saturating_add(seconds as u64))
+    }
+
+    /// `seconds` before this moment.
+    #[must_use]
+    pub const fn minus(self, seconds: u32) -> Self {
+        Self(self.0.saturating_sub(seconds as u64))
+    }
+
+    /// Seconds from `earlier` to this moment; none where the clock stepped back between the two.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u32 {
+        let seconds = self.0.saturating_sub(earlier.0);
+        if seconds > u32::MAX as u64 { u32::MAX } else { seconds as u32 }
+    }
+
+    /// Reads an HTTP date (`Sun, 06 Nov 1994 08:49:37 GMT`; RFC 9110 §5.6.7, the form that senders must use), as the
+    /// `Date` and `Retry-After` headers bring it. `None` for anything else.
+    #[must_use]
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        let (_, rest) = text.trim_ascii().split_once(", ")?;
+        let mut parts = rest.split(' ');
+        let day: u64 = digits(parts.next()?, 2)?;
+        let month = month(parts.next()?)?;
+        let year = digits(parts.next()?, 4)?;
+        let mut clock = parts.next()?.split(':');
+        let (hour, minute, second) =
+            (digits(clock.next()?, 2)?, digits(clock.next()?, 2)?, digits(clock.next()?, 2)?);
+        let in_range = (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61 && year >= 1970;
+        if parts.next() != Some("GMT") || parts.next().is_some() || clock.next().is_some() || !in_range {
+            return None;
+        }
+        let days = days_since_1970(year, month, day)?;
+        let seconds = hour.checked_mul(3600)?.checked_add(minute.checked_mul(60)?)?.checked_add(second)?;
+        Some(Self(days.checked_mul(86_400)?.checked_add(seconds)?))
+    }
+}
+
+/// A decimal number of exactly `width` digits.
+fn digits(text: &str, width: usize) -> Option<u64> {
+    let plain = text.len() == width && text.bytes().all(|byte| byte.is_ascii_digit());
+    if plain { text.parse().ok() } else { None }
+}
+
+fn month(name: &str) -> Option<u64> {
+    const NAMES: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let at = NAMES.find(name).filter(|_| name.len() == 3)?;
+    let at = u64::try_from(at).ok()?;
+    if at.checked_rem(3)? == 0 { at.checked_div(3)?.checked_add(1) } else { None }
+}
+
+/// Days from 1970-01-01 in the Gregorian calendar, counted in years that begin in March, so that a leap day is the last.
+fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
+    let (year, month) =
+        if month > 2 { (year, month.checked_sub(3)?) } else { (year.checked_sub(1)?, month.checked_add(9)?) };
+    let leap_days = (year / 4).checked_sub(year / 100)?.checked_add(year / 400)?;
+    let before_month = month.checked_mul(153)?.checked_add(2)? / 5;
+    year.checked_mul(365)?
+        .checked_add(leap_days)?
+        .checked_add(before_month)?
+        .checked_add(day)?
+        .checked_sub(719_469)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Time;
+
+    #[test]
+    fn http_dates_are_read_and_nothing_else_is() {
+        assert_eq!(Time::from_http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Time(784_111_777)));
+        assert_eq!(Time::from_http_date("Thu, 29 Feb 2024 00:00:00 GMT"), Some(Time(1_709_164_800)));
+        assert_eq!(Time::from_http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Time(0)));
+        for wrong in ["", "120", "Sun, 06 Nov 1994 08:49:37 CET", "Sun, 6 Nov 1994 08:49:37 GMT", "Sun, 06 anF 1994 08:49:37 GMT"] {
+            assert_eq!(Time::from_http_date(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sums_saturate_and_a_clock_that_stepped_back_counts_as_no_time() {
+        assert_eq!(Time(u64::MAX).plus(1), Time(u64::MAX));
+        assert_eq!(Time(5).since(Time(9)), 0);
+        assert_eq!(Time(u64::MAX).since(Time(0)), u32::MAX);
+    }
+}
