@@ -304,7 +304,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn word(&mut self) -> Option<()> {
-        let rest = [b"true".as_slice(), b"false", b"null"].into_iter().find_map(|word| self.rest.strip_prefix(word))?;
+        let rest = [b"true".as_slice(), b"false", b"null"]
+            .into_iter()
+            .find_map(|word| self.rest.strip_prefix(word))?;
         self.rest = rest;
         Some(())
     }

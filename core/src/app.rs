@@ -3,7 +3,7 @@
 use crate::error::AppError;
 use crate::provider::{LocalRedirects, Provider};
 use crate::secret::Borrowed;
-use crate::write::{Writer, fingerprint};
+use crate::write::{Writer, fingerprint, short_fingerprint};
 
 /// What an app is made of, before it is checked.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ impl<'a> StateKey<'a> {
 pub struct App<'a> {
     provider: &'a Provider<'a>,
     keys: Keys<'a>,
-    client: u64,
+    client: u32,
 }
 
 impl<'a> App<'a> {
@@ -79,10 +79,12 @@ impl<'a> App<'a> {
         if keys.state_key.is_some_and(|key| key.expose().len() < 32) {
             return Err(AppError::WeakStateKey);
         }
-        if keys.further_scopes.len() > Scopes::FURTHER || keys.further_scopes.iter().any(|name| !is_scope(name)) {
+        if keys.further_scopes.len() > Scopes::FURTHER
+            || keys.further_scopes.iter().any(|name| !is_scope(name))
+        {
             return Err(AppError::Scopes);
         }
-        Ok(Self { provider, keys, client: fingerprint(&[provider.name, keys.client_id]) })
+        Ok(Self { provider, keys, client: short_fingerprint(&[provider.name, keys.client_id]) })
     }
 
     /// The provider.
@@ -99,7 +101,7 @@ impl<'a> App<'a> {
 
     /// Tells this set of keys from any other, environment included (APP-2, APP-3); no secret is in it.
     #[must_use]
-    pub const fn fingerprint(&self) -> u64 {
+    pub const fn fingerprint(&self) -> u32 {
         self.client
     }
 
@@ -135,7 +137,10 @@ impl<'a> App<'a> {
     /// The names of these scopes, as the wire spells them, in one order whatever order they were asked for in.
     pub fn scope_names(&self, scopes: Scopes) -> impl Iterator<Item = &'a str> {
         let names = Scopes::NAMES.iter().chain(self.keys.further_scopes.iter());
-        names.zip(0_u32..).filter(move |(_, bit)| scopes.0.checked_shr(*bit).unwrap_or(0) & 1 == 1).map(|(name, _)| *name)
+        names
+            .zip(0_u32..)
+            .filter(move |(_, bit)| scopes.0.checked_shr(*bit).unwrap_or(0) & 1 == 1)
+            .map(|(name, _)| *name)
     }
 
     pub(crate) const fn state_key(&self) -> Option<StateKey<'a>> {
@@ -241,7 +246,9 @@ fn check_provider(provider: &Provider<'_>) -> Result<(), AppError> {
     let safe = |url: &str| {
         let visible = url.bytes().all(|byte| byte.is_ascii_graphic()) && !url.contains('#');
         let (scheme, host) = split(url);
-        visible && !host.is_empty() && (scheme == "https" || provider.loopback_http && scheme == "http" && is_loopback(host))
+        visible
+            && !host.is_empty()
+            && (scheme == "https" || provider.loopback_http && scheme == "http" && is_loopback(host))
     };
     if must.into_iter().all(safe) && may.into_iter().all(|url| url.is_empty() || safe(url)) {
         Ok(())

@@ -36,7 +36,15 @@ impl<'a> Callback<'a> {
             None if text.contains("://") => return Err(CallbackError::NoQuery),
             None => (None, text),
         };
-        let mut found = Self { address, code: None, state: None, realm: None, error: None, error_description: None, issuer: None };
+        let mut found = Self {
+            address,
+            code: None,
+            state: None,
+            realm: None,
+            error: None,
+            error_description: None,
+            issuer: None,
+        };
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let Some((slot, label)) = found.slot(Encoded(name), realm_parameter) else { continue };
@@ -88,7 +96,11 @@ impl<'a> Encoded<'a> {
     /// Whether it means this text.
     #[must_use]
     pub fn is(self, text: &str) -> bool {
-        if self.0.len() == text.len() { self.decode().eq(text.bytes()) } else { self.0.contains('%') && self.decode().eq(text.bytes()) }
+        if self.0.len() == text.len() {
+            self.decode().eq(text.bytes())
+        } else {
+            self.0.contains('%') && self.decode().eq(text.bytes())
+        }
     }
 }
 

@@ -117,7 +117,12 @@ impl Signed {
 ///
 /// # Errors
 /// No key to sign with, an unknown redirect URI, no scope, no clock, too much to carry, too small a buffer.
-pub fn signed_url<'b>(app: &App<'_>, now: Time, ask: &SignedAsk<'_>, buffer: &'b mut [u8]) -> Result<&'b str, Error> {
+pub fn signed_url<'b>(
+    app: &App<'_>,
+    now: Time,
+    ask: &SignedAsk<'_>,
+    buffer: &'b mut [u8],
+) -> Result<&'b str, Error> {
     let key = app.state_key().ok_or(Error::NoStateKey)?;
     let redirect = checked(app, ask.redirect_uri, ask.scopes)?;
     if !now.is_set() {

@@ -119,7 +119,9 @@ impl Diagnosis {
         let mut causes = [None; CAUSES];
         let mut slots = causes.iter_mut();
         for weight in [Weight::Likely, Weight::Possible, Weight::Unlikely] {
-            for (slot, cause) in found.iter().filter(|cause| cause.weight == weight).map(|cause| (slots.next(), cause)) {
+            for (slot, cause) in
+                found.iter().filter(|cause| cause.weight == weight).map(|cause| (slots.next(), cause))
+            {
                 if let Some(slot) = slot {
                     *slot = Some(*cause);
                 }
@@ -213,14 +215,22 @@ impl Kind {
     #[must_use]
     pub const fn way_out(self) -> &'static str {
         match self {
-            Self::RedirectUriDiffers => "compare the redirect URI with the one on the Keys tab, letter by letter",
-            Self::RedirectUriHasQuery => "take the query off the redirect URI; carry what you need in the state",
+            Self::RedirectUriDiffers => {
+                "compare the redirect URI with the one on the Keys tab, letter by letter"
+            }
+            Self::RedirectUriHasQuery => {
+                "take the query off the redirect URI; carry what you need in the state"
+            }
             Self::OtherCodeParameter => "use no parameter named code on that address",
             Self::OtherEnvironment => "use the keys of the environment that the company is in",
-            Self::CodeUsedBefore => "look for a second place that exchanges codes, or an HTTP layer that repeats requests; then ask for a new consent",
+            Self::CodeUsedBefore => {
+                "look for a second place that exchanges codes, or an HTTP layer that repeats requests; then ask for a new consent"
+            }
             Self::CodeExpired => "exchange the code at once; ask for a new consent",
             Self::Expired => "ask for a new consent; refresh at least once in its lifetime",
-            Self::NotLatest => "read the stored record again; look for a second program that refreshes the same grant",
+            Self::NotLatest => {
+                "read the stored record again; look for a second program that refreshes the same grant"
+            }
             Self::Outage => "wait, and look at the authority's status page; the grant is kept",
             Self::Cached => "use the stored record, never a copy of it",
             Self::Revoked => "ask the user whether the app was disconnected; a new consent is needed then",

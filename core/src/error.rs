@@ -97,7 +97,9 @@ impl Error {
     pub const fn fault(&self) -> Fault {
         match self {
             Self::Refused(refused) => match refused {
-                Refused::NoConsent | Refused::ConsentExpired | Refused::CodeSpent | Refused::Late => Fault::Sender,
+                Refused::NoConsent | Refused::ConsentExpired | Refused::CodeSpent | Refused::Late => {
+                    Fault::Sender
+                }
                 Refused::ClockUnset | Refused::NotLinked => Fault::Caller,
                 _ => Fault::Nobody,
             },
@@ -331,13 +333,25 @@ pub enum RecordError<'a> {
 impl fmt::Display for RecordError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Version(version) => write!(f, "the record has version {version}, which this program does not know: use a newer one"),
+            Self::Version(version) => write!(
+                f,
+                "the record has version {version}, which this program does not know: use a newer one"
+            ),
             Self::OtherEnvironment { record, app } => {
-                write!(f, "the record belongs to {record}, and the app to {app}: use the keys that it was made with")
+                write!(
+                    f,
+                    "the record belongs to {record}, and the app to {app}: use the keys that it was made with"
+                )
             }
-            Self::OtherClient => f.write_str("the record belongs to another client ID: use the keys that it was made with"),
-            Self::Damaged => f.write_str("the record is damaged, and nothing of it was taken: read an older copy"),
-            Self::UnknownScope => f.write_str("the record has a scope that the app does not know: name it among the app's further scopes"),
+            Self::OtherClient => {
+                f.write_str("the record belongs to another client ID: use the keys that it was made with")
+            }
+            Self::Damaged => {
+                f.write_str("the record is damaged, and nothing of it was taken: read an older copy")
+            }
+            Self::UnknownScope => f.write_str(
+                "the record has a scope that the app does not know: name it among the app's further scopes",
+            ),
             Self::TooLong(too_long) => too_long.fmt(f),
         }
     }

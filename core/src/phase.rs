@@ -612,9 +612,9 @@ impl Phase {
             Consent::None | Consent::Over { .. } => None,
         };
         let grant = match self.grant {
-            Grant::Linked { held, doubt } | Grant::Uncertain { held, doubt } | Grant::Suspect { held, doubt } => {
-                Some(refresh_due(policy, &held, &doubt).min(held.end()))
-            }
+            Grant::Linked { held, doubt }
+            | Grant::Uncertain { held, doubt }
+            | Grant::Suspect { held, doubt } => Some(refresh_due(policy, &held, &doubt).min(held.end())),
             Grant::Refreshing { sent_at, .. } | Grant::Revoking { sent_at, .. } => {
                 Some(sent_at.plus(policy.call_for))
             }
@@ -667,7 +667,9 @@ impl Phase {
     fn latest(&self) -> Time {
         let consent = match self.consent {
             Consent::Exchanging { sent_at, .. } => sent_at,
-            Consent::None | Consent::Pending { .. } | Consent::Unsent { .. } | Consent::Over { .. } => Time::UNSET,
+            Consent::None | Consent::Pending { .. } | Consent::Unsent { .. } | Consent::Over { .. } => {
+                Time::UNSET
+            }
         };
         let grant = match self.grant {
             Grant::Refreshing { sent_at, .. } | Grant::Revoking { sent_at, .. } => sent_at,
@@ -759,10 +761,7 @@ impl Doubt {
     }
 
     const fn is_clear(&self) -> bool {
-        matches!(
-            self,
-            Self { lost: Lost::None, refusals: 0, tries: 0, hint: Hint::None, .. }
-        )
+        matches!(self, Self { lost: Lost::None, refusals: 0, tries: 0, hint: Hint::None, .. })
     }
 
     /// After one more try without a verdict, with the next one due then.
@@ -875,7 +874,11 @@ pub fn step(policy: &Policy, phase: Phase, now: Time, event: Event) -> Result<St
     let moved = match event {
         Event::Saved { revision } => {
             let unsaved = phase.unsaved && revision != phase.revision;
-            return Ok(Step { phase: Phase { unsaved, ..phase }, effects: Effects::default(), bytes: Bytes::Keep });
+            return Ok(Step {
+                phase: Phase { unsaved, ..phase },
+                effects: Effects::default(),
+                bytes: Bytes::Keep,
+            });
         }
         Event::Answer { call, outcome } => answer(policy, phase, now, call, outcome)?,
         _ if !now.is_set() => return Err(Refused::ClockUnset),
@@ -940,7 +943,9 @@ fn tick_grant(policy: &Policy, phase: Phase, now: Time) -> Moved {
         Grant::Revoking { sent_at, tries, .. } if timed_out(policy, now, sent_at) => {
             Ok(revoke_again_later(policy, phase, now, tries, 0))
         }
-        Grant::Unrevoked { retry_at, tries } if reached(now, retry_at, RETRY_AFTER_MOST) && phase.busy_until(policy).is_none() => {
+        Grant::Unrevoked { retry_at, tries }
+            if reached(now, retry_at, RETRY_AFTER_MOST) && phase.busy_until(policy).is_none() =>
+        {
             Ok(send_revoke(phase, now, tries))
         }
         // The clock was ahead and has been put right: what died by it alone lives again.
@@ -1056,24 +1061,31 @@ fn exchange(phase: Phase, now: Time, until: Time, tries: u8) -> Move {
 
 /// EXC-3: never again.
 fn exchange_lost(phase: Phase, call: u32) -> Move {
-    Move::consent(phase, Consent::Over { call, refused: false }).tell(Tell::ExchangeLost).bytes(Bytes::DropCode)
+    Move::consent(phase, Consent::Over { call, refused: false })
+        .tell(Tell::ExchangeLost)
+        .bytes(Bytes::DropCode)
 }
 
 fn exchange_answer(policy: &Policy, phase: Phase, now: Time, call: Call, outcome: Outcome) -> Moved {
     match phase.consent {
-        Consent::Exchanging { call: number, sent_at, until, tries } if number == call.number => match outcome {
+        Consent::Exchanging { call: number, sent_at, until, tries } if number == call.number => match outcome
+        {
             Outcome::NotSent => {
                 let retry_at = now.plus(backoff(1, 1, tries, BACKOFF_MOST));
                 let unsent = Consent::Unsent { until, retry_at, tries: tries.saturating_add(1) };
                 Ok(Move::consent(phase, unsent).tell(Tell::NotSent { retry_at }))
             }
-            Outcome::NoAnswer | Outcome::NoVerdict { .. } | Outcome::Revoked => Ok(exchange_lost(phase, number)),
+            Outcome::NoAnswer | Outcome::NoVerdict { .. } | Outcome::Revoked => {
+                Ok(exchange_lost(phase, number))
+            }
             Outcome::Refused(refusal) => {
                 let over = Consent::Over { call: number, refused: matches!(refusal, Refusal::InvalidGrant) };
                 let moved = Move::consent(phase, over).tell(Tell::ExchangeRefused(refusal));
                 Ok(moved.bytes(Bytes::DropCode))
             }
-            Outcome::Tokens(issued) => Ok(link(policy, phase, sent_at.min(now), call, issued, Doubt::default())),
+            Outcome::Tokens(issued) => {
+                Ok(link(policy, phase, sent_at.min(now), call, issued, Doubt::default()))
+            }
         },
         Consent::Over { call: number, refused } if number == call.number => match outcome {
             // The answer that was given up, after all (I5).
@@ -1109,10 +1121,14 @@ fn poisoned() -> Doubt {
 /// revoked (EXC-2). A refresh will tell (EXC-5); until then nothing is handed out (USE-3).
 fn exchange_answered_twice(phase: Phase, call: Call, outcome: Outcome) -> Moved {
     match (phase.grant, outcome) {
-        (Grant::Linked { held, doubt }, Outcome::Refused(Refusal::InvalidGrant)) if held.serial == call.number => {
+        (Grant::Linked { held, doubt }, Outcome::Refused(Refusal::InvalidGrant))
+            if held.serial == call.number =>
+        {
             let doubt = Doubt { hint: Hint::Poisoned, ..doubt };
             let held = Held { access_for: 0, ..held };
-            Ok(Move::grant(phase, Grant::Linked { held, doubt }).tell(Tell::Poisoned).bytes(Bytes::DropAccess))
+            Ok(Move::grant(phase, Grant::Linked { held, doubt })
+                .tell(Tell::Poisoned)
+                .bytes(Bytes::DropAccess))
         }
         _ => Err(Refused::Late),
     }
@@ -1143,7 +1159,9 @@ fn demand(policy: &Policy, phase: Phase, now: Time) -> Moved {
         }
         Some(held) => match refresh(policy, phase, now) {
             // A refresh that cannot be had now never withdraws an access token that still has life in it.
-            Err(Refused::Busy { .. } | Refused::Wait { .. }) if held.access_left(now) > 0 => Ok(Move::to(phase)),
+            Err(Refused::Busy { .. } | Refused::Wait { .. }) if held.access_left(now) > 0 => {
+                Ok(Move::to(phase))
+            }
             other => other,
         },
         None => refresh(policy, phase, now),
@@ -1204,23 +1222,29 @@ fn refresh_answer(policy: &Policy, phase: Phase, now: Time, call: Call, outcome:
         return Err(Refused::Late);
     }
     match phase.grant {
-        Grant::Refreshing { held, doubt, call: number, sent_at, untried } if number == call.number => match outcome {
-            Outcome::NotSent => {
-                let retry_at = now.plus(backoff(1, 1, doubt.tries, BACKOFF_MOST));
-                Ok(Move::grant(phase, rest(held, doubt.tried(retry_at))).tell(Tell::NotSent { retry_at }))
+        Grant::Refreshing { held, doubt, call: number, sent_at, untried } if number == call.number => {
+            match outcome {
+                Outcome::NotSent => {
+                    let retry_at = now.plus(backoff(1, 1, doubt.tries, BACKOFF_MOST));
+                    Ok(Move::grant(phase, rest(held, doubt.tried(retry_at))).tell(Tell::NotSent { retry_at }))
+                }
+                Outcome::NoAnswer | Outcome::Revoked => Ok(refresh_lost(phase, now, held, doubt, sent_at)),
+                Outcome::NoVerdict { retry_after } => {
+                    let retry_at = now.plus(pause(retry_after, doubt.tries));
+                    Ok(Move::grant(phase, rest(held, doubt.tried(retry_at)))
+                        .tell(Tell::NoVerdict { retry_at }))
+                }
+                Outcome::Refused(Refusal::AppAtFault) => {
+                    let retry_at = now.plus(backoff(FAULT_FIRST, 2, doubt.tries, FAULT_MOST));
+                    Ok(Move::grant(phase, rest(held, doubt.tried(retry_at)))
+                        .tell(Tell::AppAtFault { retry_at }))
+                }
+                Outcome::Refused(Refusal::InvalidGrant) => {
+                    Ok(refresh_refused(policy, phase, now, held, doubt, untried))
+                }
+                Outcome::Tokens(issued) => Ok(refreshed(policy, phase, sent_at.min(now), call, held, issued)),
             }
-            Outcome::NoAnswer | Outcome::Revoked => Ok(refresh_lost(phase, now, held, doubt, sent_at)),
-            Outcome::NoVerdict { retry_after } => {
-                let retry_at = now.plus(pause(retry_after, doubt.tries));
-                Ok(Move::grant(phase, rest(held, doubt.tried(retry_at))).tell(Tell::NoVerdict { retry_at }))
-            }
-            Outcome::Refused(Refusal::AppAtFault) => {
-                let retry_at = now.plus(backoff(FAULT_FIRST, 2, doubt.tries, FAULT_MOST));
-                Ok(Move::grant(phase, rest(held, doubt.tried(retry_at))).tell(Tell::AppAtFault { retry_at }))
-            }
-            Outcome::Refused(Refusal::InvalidGrant) => Ok(refresh_refused(policy, phase, now, held, doubt, untried)),
-            Outcome::Tokens(issued) => Ok(refreshed(policy, phase, sent_at.min(now), call, held, issued)),
-        },
+        }
         _ => match outcome {
             Outcome::Tokens(issued) => late_tokens(policy, phase, now, call, issued),
             Outcome::NotSent
@@ -1240,7 +1264,14 @@ fn pause(retry_after: u32, tries: u8) -> u32 {
 
 /// Tokens: every doubt is settled. With a new value the old one is stale from now on, and is wiped (STA-1, STA-3);
 /// with the same value only its lifetime changes (STA-5, DUR-5).
-fn refreshed(policy: &Policy, phase: Phase, issued_at: Time, call: Call, before: Held, issued: Issued) -> Move {
+fn refreshed(
+    policy: &Policy,
+    phase: Phase,
+    issued_at: Time,
+    call: Call,
+    before: Held,
+    issued: Issued,
+) -> Move {
     let refresh_for = match (issued.refresh_for, issued.refresh) {
         (0, Rotation::New) => policy.refresh_for,
         // The same token, and no word of its end: it keeps the one it had.
@@ -1252,8 +1283,14 @@ fn refreshed(policy: &Policy, phase: Phase, issued_at: Time, call: Call, before:
         (0, _) => before.hard_end().since(issued_at),
         (seconds, _) => seconds,
     };
-    let held =
-        Held { issued_at, access_for: issued.access_for, refresh_for, hard_for, serial: call.number, candidates: 0 };
+    let held = Held {
+        issued_at,
+        access_for: issued.access_for,
+        refresh_for,
+        hard_for,
+        serial: call.number,
+        candidates: 0,
+    };
     // An access token that cannot be used: ask again, but not at once.
     let not_before = if issued.access_for == 0 { issued_at.plus(FAULT_MOST) } else { Time::UNSET };
     let grant = rest(held, Doubt { not_before, ..Doubt::default() });
@@ -1301,7 +1338,8 @@ fn candidate(policy: &Policy, phase: Phase, now: Time, issued_at: Time, issued: 
         Held { refresh_for: end.since(held.issued_at), candidates: held.candidates.saturating_add(1), ..held }
     };
     let full = |held: &Held| held.candidates >= CANDIDATES;
-    let kept = |grant: Grant, bytes: Bytes| Ok(Move::grant(phase, grant).tell(Tell::CandidateKept).bytes(bytes));
+    let kept =
+        |grant: Grant, bytes: Bytes| Ok(Move::grant(phase, grant).tell(Tell::CandidateKept).bytes(bytes));
     match phase.grant {
         _ if matches!(issued.refresh, Rotation::Same) => Err(Refused::Late),
         Grant::Linked { held, .. }
@@ -1318,7 +1356,10 @@ fn candidate(policy: &Policy, phase: Phase, now: Time, issued_at: Time, issued: 
         }
         Grant::Refreshing { held, doubt, call, sent_at, untried } => {
             let untried = untried.saturating_add(1);
-            kept(Grant::Refreshing { held: longer(held), doubt, call, sent_at, untried }, Bytes::TakeCandidate)
+            kept(
+                Grant::Refreshing { held: longer(held), doubt, call, sent_at, untried },
+                Bytes::TakeCandidate,
+            )
         }
         // The current one was refused: this one is tried first, and at once.
         Grant::Suspect { held, doubt } => {
@@ -1416,7 +1457,9 @@ fn revoke(policy: &Policy, phase: Phase, now: Time) -> Moved {
             held,
         } => Ok(revoked(phase, held, Reason::Revoked)),
         Grant::Unlinked => Err(Refused::NotLinked),
-        Grant::Refreshing { .. } | Grant::Revoking { .. } | Grant::Unrevoked { .. } => Err(Refused::BeingRevoked),
+        Grant::Refreshing { .. } | Grant::Revoking { .. } | Grant::Unrevoked { .. } => {
+            Err(Refused::BeingRevoked)
+        }
         Grant::Closed { reason, .. } => Err(Refused::Ended(reason)),
     }
 }
@@ -1442,10 +1485,14 @@ fn revoke_answer(policy: &Policy, phase: Phase, now: Time, call: Call, outcome: 
             Outcome::NotSent | Outcome::NoAnswer | Outcome::Refused(Refusal::AppAtFault) => {
                 Ok(revoke_again_later(policy, phase, now, tries, 0))
             }
-            Outcome::NoVerdict { retry_after } => Ok(revoke_again_later(policy, phase, now, tries, retry_after)),
+            Outcome::NoVerdict { retry_after } => {
+                Ok(revoke_again_later(policy, phase, now, tries, retry_after))
+            }
         },
         // The answer to a try that was given up: it counts as well.
-        Grant::Unrevoked { .. } if matches!(outcome, Outcome::Revoked) => Ok(revoked(phase, NOTHING, Reason::Revoked)),
+        Grant::Unrevoked { .. } if matches!(outcome, Outcome::Revoked) => {
+            Ok(revoked(phase, NOTHING, Reason::Revoked))
+        }
         _ => Err(Refused::Late),
     }
 }

@@ -190,7 +190,13 @@ impl Provider<'static> {
         jwks_uri: "",
         discovery: "",
         api: "",
-        policy: Policy { replay_for: 0, refusals: 1, refresh_for: 2_592_000, hard_for: FOREVER, ..INTUIT.policy },
+        policy: Policy {
+            replay_for: 0,
+            refusals: 1,
+            refresh_for: 2_592_000,
+            hard_for: FOREVER,
+            ..INTUIT.policy
+        },
         access_for: 3_600,
         access_most: 2_592_000,
         refresh_most: FOREVER,

@@ -14,7 +14,7 @@ use crate::phase::{CANDIDATES, Consent, Doubt, Grant, Held, Hint, Lost, Phase, R
 use crate::time::Time;
 
 /// The version that is written, and the only one that is read.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// A session's stored form, borrowed from the session or from what was read. It holds tokens: seal it before it is kept,
 /// and wipe the buffers that it goes through. Its `Debug` is redacted.
@@ -26,7 +26,7 @@ pub struct Record<'a> {
     #[serde(rename = "e")]
     pub(crate) environment: &'a str,
     #[serde(rename = "k")]
-    pub(crate) client: u64,
+    pub(crate) client: u32,
     #[serde(rename = "r")]
     pub(crate) realm: &'a str,
     #[serde(rename = "s", borrow)]
@@ -100,7 +100,8 @@ impl Record<'_> {
 
     /// Everything that a session relies on, or none of it is taken.
     pub(crate) fn verify<'r>(&'r self, app: &App<'r>) -> Result<(), RecordError<'r>> {
-        let candidates = u8::from(self.candidate.is_some()).saturating_add(u8::from(self.further_candidate.is_some()));
+        let candidates =
+            u8::from(self.candidate.is_some()).saturating_add(u8::from(self.further_candidate.is_some()));
         if self.version != VERSION {
             Err(RecordError::Version(self.version))
         } else if self.check != self.sum() {
@@ -121,9 +122,14 @@ impl Record<'_> {
     fn sum(&self) -> u32 {
         let mut sum = Sum(adler2::Adler32::new());
         // Writing into a sum cannot fail.
-        let _ = write!(sum, "{}\n{}\n{}\n{}\n{}\n{}\n", self.version, self.environment, self.client, self.realm, self.scopes, self.phase);
+        let _ = write!(
+            sum,
+            "{}\n{}\n{}\n{}\n{}\n{}\n",
+            self.version, self.environment, self.client, self.realm, self.scopes, self.phase
+        );
         if let Some(asked) = &self.asked {
-            let _ = write!(sum, "{}\n{}\n{}\n{}\n", asked.scopes, asked.redirect, asked.state, asked.verifier);
+            let _ =
+                write!(sum, "{}\n{}\n{}\n{}\n", asked.scopes, asked.redirect, asked.state, asked.verifier);
         }
         for token in [Some(self.access), Some(self.refresh), self.candidate, self.further_candidate] {
             sum.token(token);
@@ -134,7 +140,10 @@ impl Record<'_> {
 
 impl fmt::Debug for Record<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Record").field("realm", &self.realm).field("phase", &self.phase).finish_non_exhaustive()
+        f.debug_struct("Record")
+            .field("realm", &self.realm)
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
     }
 }
 
@@ -185,11 +194,16 @@ impl Names<'_> {
     pub(crate) fn scopes(&self, app: &App<'_>) -> Option<Scopes> {
         match self {
             Self::Of(_, scopes) => Some(*scopes),
-            Self::Text(text) => text.split(' ').filter(|name| !name.is_empty()).try_fold(Scopes::NONE, |scopes, name| {
-                // Intuit's own scopes are stored by number: they are long, and never change.
-                let known = name.strip_prefix('#').and_then(|bits| bits.parse::<u32>().ok()).filter(|bits| *bits < 128);
-                Some(scopes.with(known.map(Scopes).or_else(|| app.scope(name))?))
-            }),
+            Self::Text(text) => {
+                text.split(' ').filter(|name| !name.is_empty()).try_fold(Scopes::NONE, |scopes, name| {
+                    // Intuit's own scopes are stored by number: they are long, and never change.
+                    let known = name
+                        .strip_prefix('#')
+                        .and_then(|bits| bits.parse::<u32>().ok())
+                        .filter(|bits| *bits < 128);
+                    Some(scopes.with(known.map(Scopes).or_else(|| app.scope(name))?))
+                })
+            }
         }
     }
 }
@@ -327,7 +341,9 @@ impl fmt::Display for Phase {
         match self.consent {
             Consent::None => f.write_str(";N")?,
             Consent::Pending { until } => write!(f, ";P{}", until.unix())?,
-            Consent::Unsent { until, retry_at, tries } => write!(f, ";U{},{},{tries}", until.unix(), retry_at.unix())?,
+            Consent::Unsent { until, retry_at, tries } => {
+                write!(f, ";U{},{},{tries}", until.unix(), retry_at.unix())?
+            }
             Consent::Exchanging { call, sent_at, until, tries } => {
                 write!(f, ";E{call},{},{},{tries}", sent_at.unix(), until.unix())?;
             }
@@ -478,7 +494,13 @@ impl<'a> Numbers<'a> {
             first => Lost::Since(Time::from_unix(first)),
         };
         let (refusals, tries) = (self.next()?, self.next()?);
-        Some(Doubt { lost, refusals, tries, hint: *HINTS.get(self.next::<usize>()?)?, not_before: self.time()? })
+        Some(Doubt {
+            lost,
+            refusals,
+            tries,
+            hint: *HINTS.get(self.next::<usize>()?)?,
+            not_before: self.time()?,
+        })
     }
 
     const fn is_empty(&self) -> bool {

@@ -106,7 +106,9 @@ impl<'a> Request<'a> {
         };
         let (content_type, further) = match self.content {
             _ if get => ("", ("", "")),
-            Content::Revoke { .. } if provider.revocation_body == RevocationBody::Json => ("application/json", ("", "")),
+            Content::Revoke { .. } if provider.revocation_body == RevocationBody::Json => {
+                ("application/json", ("", ""))
+            }
             Content::Exchange { .. } | Content::Refresh { .. } => (FORM, provider.token_request_header),
             Content::Revoke { .. } | Content::Get { .. } => (FORM, ("", "")),
         };
@@ -253,6 +255,9 @@ impl<'b> Http<'b> {
 
 impl core::fmt::Debug for Http<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Http").field("method", &self.method).field("body_length", &self.body.len()).finish_non_exhaustive()
+        f.debug_struct("Http")
+            .field("method", &self.method)
+            .field("body_length", &self.body.len())
+            .finish_non_exhaustive()
     }
 }

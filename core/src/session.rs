@@ -11,8 +11,8 @@ use crate::consent::{Ask, Signed, checked, is_signed, is_state, write_url};
 use crate::diagnosis::{Diagnosis, Surroundings};
 use crate::error::{CallbackError, Error, Field, RecordError, TooLong};
 use crate::phase::{
-    Bytes, CANDIDATES, Call, Consent, Due, Effects, Event, Grant, Held, Issued, Outcome, Phase, Proof, Purpose, Refusal,
-    Rotation, step,
+    Bytes, CANDIDATES, Call, Consent, Due, Effects, Event, Grant, Held, Issued, Outcome, Phase, Proof,
+    Purpose, Refusal, Rotation, step,
 };
 use crate::provider::IssuerCheck;
 use crate::record::{Asked as StoredAsk, Names, Record, Token, VERSION};
@@ -27,7 +27,7 @@ use crate::time::Time;
 /// [`request`](Self::request), [`record`](Self::record) and [`access_token`](Self::access_token) are views of it.
 pub struct Session<const A: usize = 4096, const R: usize = 512, const C: usize = 512> {
     phase: Phase,
-    client: u64,
+    client: u32,
     scopes: Scopes,
     asked: Asked,
     realm: heapless::String<20, u8>,
@@ -114,7 +114,9 @@ impl core::fmt::Debug for Received<'_> {
         match self {
             Self::NotSent => f.write_str("NotSent"),
             Self::NoAnswer => f.write_str("NoAnswer"),
-            Self::Answer { status, .. } => f.debug_struct("Answer").field("status", status).finish_non_exhaustive(),
+            Self::Answer { status, .. } => {
+                f.debug_struct("Answer").field("status", status).finish_non_exhaustive()
+            }
         }
     }
 }
@@ -190,7 +192,9 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
             Input::Callback { text, binding } => self.callback(app, now, text, binding),
             Input::Answer(call, received) => self.answer(app, now, call, received),
             Input::Api { serial, meaning } => match meaning {
-                Meaning::TokenExpired => self.advance(app, now, Event::Unauthorized { serial }, Incoming::default()),
+                Meaning::TokenExpired => {
+                    self.advance(app, now, Event::Unauthorized { serial }, Incoming::default())
+                }
                 Meaning::Fine
                 | Meaning::WrongEnvironment
                 | Meaning::Forbidden
@@ -203,7 +207,13 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         }
     }
 
-    fn advance(&mut self, app: &App<'_>, now: Time, event: Event, incoming: Incoming<'_>) -> Result<Effects, Error> {
+    fn advance(
+        &mut self,
+        app: &App<'_>,
+        now: Time,
+        event: Event,
+        incoming: Incoming<'_>,
+    ) -> Result<Effects, Error> {
         let step = step(&app.provider().policy, self.phase, now, event)?;
         self.follow(app, step.bytes, incoming);
         self.phase = step.phase;
@@ -257,7 +267,12 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
     }
 
     /// CSR-2, CSR-5: before anything else is believed of a callback, its `state` must be ours.
-    fn proved(&self, app: &App<'_>, callback: &Callback<'_>, binding: &[u8]) -> Result<(Proof, Asked), Error> {
+    fn proved(
+        &self,
+        app: &App<'_>,
+        callback: &Callback<'_>,
+        binding: &[u8],
+    ) -> Result<(Proof, Asked), Error> {
         let state = callback.state.ok_or(CallbackError::NoState)?;
         let mut received: heapless::String<300, u16> = heapless::String::new();
         for byte in state.decode() {
@@ -269,7 +284,8 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
             return Ok((Proof::Signed { made_at }, Asked { scopes, redirect, state: [0; 32], verifier }));
         }
         // After the callback the state is kept, so that the same callback again is told from a forged one.
-        let ours = !matches!(self.phase.consent, Consent::None) && is_state(&self.asked.state, received.as_bytes());
+        let ours =
+            !matches!(self.phase.consent, Consent::None) && is_state(&self.asked.state, received.as_bytes());
         if ours { Ok((Proof::Stored, self.asked.clone())) } else { Err(self.mismatch()) }
     }
 
@@ -282,7 +298,12 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
     }
 
     /// The callback's realm, which must be the session's where that has one.
-    fn realm_of(&self, app: &App<'_>, callback: &Callback<'_>, scopes: Scopes) -> Result<heapless::String<20, u8>, Error> {
+    fn realm_of(
+        &self,
+        app: &App<'_>,
+        callback: &Callback<'_>,
+        scopes: Scopes,
+    ) -> Result<heapless::String<20, u8>, Error> {
         let mut realm = heapless::String::new();
         for byte in callback.realm.iter().flat_map(|realm| realm.decode()) {
             let digit = Some(char::from(byte)).filter(char::is_ascii_digit).ok_or(CallbackError::Realm)?;
@@ -297,7 +318,13 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         Ok(if realm.is_empty() { self.realm.clone() } else { realm })
     }
 
-    fn answer(&mut self, app: &App<'_>, now: Time, call: Call, received: Received<'_>) -> Result<Effects, Error> {
+    fn answer(
+        &mut self,
+        app: &App<'_>,
+        now: Time,
+        call: Call,
+        received: Received<'_>,
+    ) -> Result<Effects, Error> {
         let (outcome, incoming) = match received {
             Received::NotSent => (Outcome::NotSent, Incoming::default()),
             Received::NoAnswer => (Outcome::NoAnswer, Incoming::default()),
@@ -332,7 +359,9 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
             (400..=499, _) => match refusal(app, &answer) {
                 Some(refusal) => Outcome::Refused(refusal),
                 // Intuit answers 400 for a grant that is dead already (wire-facts section 6).
-                None if status == 400 && purpose == Purpose::Revoke => Outcome::Refused(Refusal::InvalidGrant),
+                None if status == 400 && purpose == Purpose::Revoke => {
+                    Outcome::Refused(Refusal::InvalidGrant)
+                }
                 None => Outcome::NoVerdict { retry_after },
             },
             _ => Outcome::NoVerdict { retry_after },
@@ -363,7 +392,9 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         let known = refresh.is_none_or(|token| self.holds(token));
         let clamped = |given: Option<u64>, most: u32| given.map_or(0, |seconds| clamp(seconds, most));
         let access_for = match access {
-            Some(_) => answer.expires_in.map_or(provider.access_for, |seconds| clamp(seconds, provider.access_most)),
+            Some(_) => {
+                answer.expires_in.map_or(provider.access_for, |seconds| clamp(seconds, provider.access_most))
+            }
             None => 0,
         };
         let issued = Issued {
@@ -515,8 +546,10 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
     #[must_use]
     pub fn record<'a>(&'a self, app: &'a App<'a>) -> Record<'a> {
         let [first, second] = &self.candidates;
-        let held = |token: &'a Secret<R>| if token.is_empty() { None } else { Some(Token::Plain(token.as_bytes())) };
-        let known = if matches!(self.phase.consent, Consent::None) { None } else { Some(self.stored_ask(app)) };
+        let held =
+            |token: &'a Secret<R>| if token.is_empty() { None } else { Some(Token::Plain(token.as_bytes())) };
+        let known =
+            if matches!(self.phase.consent, Consent::None) { None } else { Some(self.stored_ask(app)) };
         Record {
             version: VERSION,
             environment: app.provider().name,
@@ -578,12 +611,21 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
     #[must_use]
     pub fn diagnosis(&self, app: &App<'_>, now: Time, around: Surroundings) -> Option<Diagnosis> {
         match (self.phase.consent, self.phase.grant) {
-            (Consent::Over { refused: true, .. }, _) => Some(Diagnosis::exchange(0, app.provider().policy.code_for)),
-            (_, Grant::Linked { held, doubt } | Grant::Uncertain { held, doubt } | Grant::Suspect { held, doubt }) => {
+            (Consent::Over { refused: true, .. }, _) => {
+                Some(Diagnosis::exchange(0, app.provider().policy.code_for))
+            }
+            (
+                _,
+                Grant::Linked { held, doubt }
+                | Grant::Uncertain { held, doubt }
+                | Grant::Suspect { held, doubt },
+            ) => Some(Diagnosis::refresh(&held, &doubt, now, around)),
+            (_, Grant::Refreshing { held, doubt, .. }) => {
                 Some(Diagnosis::refresh(&held, &doubt, now, around))
             }
-            (_, Grant::Refreshing { held, doubt, .. }) => Some(Diagnosis::refresh(&held, &doubt, now, around)),
-            (_, Grant::Closed { reason, held }) => Some(Diagnosis::refresh(&held, &reason.doubt(), now, around)),
+            (_, Grant::Closed { reason, held }) => {
+                Some(Diagnosis::refresh(&held, &reason.doubt(), now, around))
+            }
             (_, Grant::Unlinked | Grant::Revoking { .. } | Grant::Unrevoked { .. }) => None,
         }
     }
@@ -608,7 +650,12 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
     ///
     /// # Errors
     /// As [`Session::restore`], or the stored session has no room for a candidate; this session is then as it was.
-    pub fn merge<'r>(&mut self, app: &App<'r>, now: Time, record: &'r Record<'r>) -> Result<Effects, MergeError<'r>> {
+    pub fn merge<'r>(
+        &mut self,
+        app: &App<'r>,
+        now: Time,
+        record: &'r Record<'r>,
+    ) -> Result<Effects, MergeError<'r>> {
         let mut theirs = Self::restore(app, record).map_err(MergeError::Record)?;
         let known = theirs.candidates.iter().chain([&theirs.refresh]);
         let known = known.into_iter().any(|held| held.as_bytes() == self.refresh.as_bytes());
@@ -662,7 +709,10 @@ impl core::error::Error for MergeError<'_> {}
 /// I6: where it stands, and nothing that it holds.
 impl<const A: usize, const R: usize, const C: usize> core::fmt::Debug for Session<A, R, C> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Session").field("realm", &self.realm).field("phase", &self.phase).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("realm", &self.realm)
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
     }
 }
 
@@ -676,7 +726,11 @@ fn put<const N: usize>(secret: &mut Secret<N>, token: Option<Text<'_>>) {
     }
 }
 
-fn load<'r, const N: usize>(secret: &mut Secret<N>, token: Option<Token<'_>>, field: Field) -> Result<(), RecordError<'r>> {
+fn load<'r, const N: usize>(
+    secret: &mut Secret<N>,
+    token: Option<Token<'_>>,
+    field: Field,
+) -> Result<(), RecordError<'r>> {
     let Some(token) = token else { return Ok(()) };
     match token.plain() {
         Some(bytes) => {
@@ -703,11 +757,19 @@ fn clamp(seconds: u64, most: u32) -> u32 {
 
 /// An OAuth error of RFC 6749 §5.2; `None` for anything else, which is no verdict.
 fn refusal(app: &App<'_>, answer: &Answer<'_>) -> Option<Refusal> {
-    const OTHERS: [&str; 5] =
-        ["invalid_client", "invalid_request", "unauthorized_client", "unsupported_grant_type", "invalid_scope"];
+    const OTHERS: [&str; 5] = [
+        "invalid_client",
+        "invalid_request",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+    ];
     let error = answer.error.filter(|_| answer.complete)?;
-    let accuses_the_keys =
-        || answer.error_description.is_some_and(|text| app.provider().not_the_grant.iter().any(|known| text.is(known)));
+    let accuses_the_keys = || {
+        answer
+            .error_description
+            .is_some_and(|text| app.provider().not_the_grant.iter().any(|known| text.is(known)))
+    };
     if error.is("invalid_grant") {
         Some(if accuses_the_keys() { Refusal::AppAtFault } else { Refusal::InvalidGrant })
     } else if OTHERS.iter().any(|known| error.is(known)) {
@@ -747,4 +809,3 @@ fn granted(app: &App<'_>, asked: Scopes, scope: Option<Text<'_>>) -> Scopes {
     let both = asked.within(named);
     if both.is_empty() { asked } else { both }
 }
-

@@ -107,7 +107,13 @@ mod tests {
         assert_eq!(Time::from_http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Time(784_111_777)));
         assert_eq!(Time::from_http_date("Thu, 29 Feb 2024 00:00:00 GMT"), Some(Time(1_709_164_800)));
         assert_eq!(Time::from_http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Time(0)));
-        for wrong in ["", "120", "Sun, 06 Nov 1994 08:49:37 CET", "Sun, 6 Nov 1994 08:49:37 GMT", "Sun, 06 anF 1994 08:49:37 GMT"] {
+        for wrong in [
+            "",
+            "120",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "Sun, 6 Nov 1994 08:49:37 GMT",
+            "Sun, 06 anF 1994 08:49:37 GMT",
+        ] {
             assert_eq!(Time::from_http_date(wrong), None, "{wrong}");
         }
     }

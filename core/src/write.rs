@@ -56,21 +56,6 @@ impl<'b> Writer<'b> {
         self.bytes(&[digit(byte >> 4), digit(byte & 15)]);
     }
 
-    /// A decimal number.
-    pub(crate) fn number(&mut self, mut number: u64) {
-        let mut digits = [0; 20];
-        let mut used = 0_usize;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0'.saturating_add(u8::try_from(number % 10).unwrap_or(0));
-            used = used.saturating_add(1);
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        self.bytes(digits.get(20_usize.saturating_sub(used)..).unwrap_or_default());
-    }
-
     /// Bytes written so far, those that found no room among them.
     pub(crate) const fn length(&self) -> usize {
         self.at
@@ -97,4 +82,10 @@ pub(crate) fn fingerprint(parts: &[&str]) -> u64 {
         }
     }
     hash
+}
+
+/// Half as long, for where a few names are told apart.
+pub(crate) fn short_fingerprint(parts: &[&str]) -> u32 {
+    let [a, b, c, d, e, f, g, h] = fingerprint(parts).to_be_bytes();
+    u32::from_be_bytes([a ^ e, b ^ f, c ^ g, d ^ h])
 }
