@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::config::Environment;
 
 /// What the browser brings to the authorize endpoint (wire-facts section 3). Absent parameters are empty or `None`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct AuthorizeRequest {
     /// `client_id`.
     pub client_id: String,
@@ -23,6 +23,17 @@ pub struct AuthorizeRequest {
     pub code_challenge: Option<String>,
     /// `code_challenge_method`; only `S256` is taken.
     pub code_challenge_method: Option<String>,
+}
+
+impl fmt::Debug for AuthorizeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthorizeRequest")
+            .field("client_id", &self.client_id)
+            .field("redirect_uri", &self.redirect_uri)
+            .field("response_type", &self.response_type)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the user says to the consent page.
@@ -117,14 +128,21 @@ impl Callback {
 
 impl fmt::Debug for Callback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let outcome = match &self.outcome {
-            CallbackOutcome::Code { .. } => "code",
-            CallbackOutcome::Error(error) => error,
-        };
         f.debug_struct("Callback")
             .field("redirect_uri", &self.redirect_uri)
-            .field("outcome", &outcome)
+            .field("outcome", &self.outcome)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CallbackOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code { realm_id, .. } => {
+                f.debug_struct("Code").field("realm_id", realm_id).finish_non_exhaustive()
+            }
+            Self::Error(error) => f.debug_tuple("Error").field(error).finish(),
+        }
     }
 }
 
