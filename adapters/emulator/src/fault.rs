@@ -89,6 +89,7 @@ pub enum Harm {
     /// The work is done; the body comes chunked, without `Content-Length`. (No failure, but not every client reads it.)
     ChunkedBody,
     /// Nothing is done; 503 with a page of HTML.
+    #[serde(rename = "html_503")]
     Html503,
     /// Nothing is done; 429, with `Retry-After` if seconds are given.
     TooManyRequests(TooManyRequests),
