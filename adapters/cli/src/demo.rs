@@ -1,0 +1,6 @@
+//! `evergrant demo`.
+use crate::failure::Result;
+
+pub(crate) fn run() -> Result<()> {
+    Ok(())
+}
