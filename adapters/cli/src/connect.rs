@@ -93,7 +93,7 @@ fn show(url: &str) {
 
 /// Takes what comes in at the port, until it is the right thing. Anybody can call a port, so what is wrong changes nothing
 /// (CSR-5).
-fn by_port(
+pub(crate) fn by_port(
     driver: &Driver<'_>,
     plan: &Plan<'_>,
     mut slot: Grant,

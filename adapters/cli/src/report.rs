@@ -2,7 +2,7 @@
 
 use evergrant::diagnosis::Weight;
 use evergrant::phase::{Doubt, Grant as State, Lost};
-use evergrant::{Due, FOREVER, Tell};
+use evergrant::{Due, FOREVER, Reason, Tell};
 
 use crate::driver::{Driver, Grant, Told};
 use crate::failure::{Exit, Failure, Result};
@@ -65,7 +65,14 @@ pub(crate) fn why_not(driver: &Driver<'_>, grant: &Grant, last: Option<&Tell>) -
             Failure::new(Exit::NotNow, what).or(next(driver, grant))
         }
     };
-    let explained = matches!(phase.grant, State::Suspect { .. } | State::Closed { .. });
+    // A clock or the app itself explains the other ends.
+    let explained = match phase.grant {
+        State::Suspect { .. } => true,
+        State::Closed { reason, .. } => {
+            matches!(reason, Reason::Refused | Reason::AnswerLost | Reason::Disconnected | Reason::Poisoned)
+        }
+        _ => false,
+    };
     if explained { with_causes(driver, grant, failure) } else { Ok(with_correlation(grant, failure)) }
 }
 
