@@ -130,7 +130,9 @@ fn get_once(driver: &Driver<'_>, grant: &Grant, path: &str) -> Result<(Reply, u3
     })?;
     let mut buffer = Zeroizing::new(vec![0; request.length()]);
     let http = request.write(&mut buffer).map_err(Error::from)?;
-    Ok((driver.http.carry_out(&http), token.serial()))
+    let reply = driver.http.carry_out(&http);
+    driver.journal.note(driver.now(), grant.name.realm(), "api", &reply);
+    Ok((reply, token.serial()))
 }
 
 /// `{realm}` stands for the company, and what does not begin with a slash is below it.

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::open_vault;
 use crate::driver::Driver;
 use crate::failure::{Exit, Failure, Result};
+use crate::journal::Journal;
 use crate::output::{self, BOLD, CYAN, DIM, GREEN, RED};
 
 /// Where the story begins: a Friday at eight.
@@ -97,7 +98,14 @@ pub(crate) fn run() -> Result<()> {
     let app = App::new(&provider, keys).map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))?;
     let (vault, http, clock) =
         (open_vault(home.path())?, Client::new(Options::default()), VirtualClock(&intuit));
-    let driver = Driver { app: &app, vault: &vault, http: &http, clock: &clock, patience_seconds: 30 };
+    let driver = Driver {
+        app: &app,
+        vault: &vault,
+        http: &http,
+        clock: &clock,
+        journal: &Journal::none(),
+        patience_seconds: 30,
+    };
     let mut demo = Demo {
         intuit: &intuit,
         driver: &driver,

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::failure::{Exit, Failure, Result};
+use crate::journal::Journal;
 use crate::output;
 
 /// Length of a lease. The HTTP client gives a call up after 30 s, the core after 60.
@@ -33,6 +34,8 @@ pub(crate) struct Driver<'a> {
     pub(crate) vault: &'a dyn Store,
     pub(crate) http: &'a Client,
     pub(crate) clock: &'a dyn Clock,
+    /// Where failures are noted, with what support asks for.
+    pub(crate) journal: &'a Journal,
     /// Longest wait for a lease, or for the next try.
     pub(crate) patience_seconds: u32,
 }
@@ -280,6 +283,7 @@ impl Driver<'_> {
         }
         while let Some(call) = send {
             let reply = self.send(&grant.session, call)?;
+            self.journal.note(self.now(), grant.name.realm(), asked(call.purpose), &reply);
             let effects = self.take_answer(grant, call, &reply)?;
             tells.extend(effects.tell);
             send = effects.send;
@@ -506,6 +510,15 @@ impl Driver<'_> {
         }
         let around = Surroundings { others_refused: (!alone).then_some(others), store_is_newer: Some(false) };
         Ok(grant.session.diagnosis(self.app, self.now(), around))
+    }
+}
+
+/// The journal's word for it.
+const fn asked(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Exchange => "exchange",
+        Purpose::Refresh => "refresh",
+        Purpose::Revoke => "revoke",
     }
 }
 

@@ -16,6 +16,7 @@ mod doctor;
 mod driver;
 mod emulator;
 mod failure;
+mod journal;
 mod loopback;
 mod output;
 mod report;
@@ -31,6 +32,7 @@ use crate::clock::MachineClock;
 use crate::config::Config;
 use crate::driver::Driver;
 use crate::failure::Result;
+use crate::journal::Journal;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -72,8 +74,14 @@ fn with_grants(global: &args::Global, command: &Command) -> Result<()> {
     let (redirect_uris, further_scopes) = config.lists();
     let app = config.app(&provider, &redirect_uris, &further_scopes)?;
     let vault = config.vault()?;
-    let driver =
-        Driver { app: &app, vault: &vault, http: &http, clock: &MachineClock, patience_seconds: global.wait };
+    let driver = Driver {
+        app: &app,
+        vault: &vault,
+        http: &http,
+        clock: &MachineClock,
+        journal: &Journal::beside_the_vault(&config.home),
+        patience_seconds: global.wait,
+    };
     driver.sweep()?;
     match command {
         Command::Connect(arguments) => connect::run(&config, &driver, arguments),

@@ -15,6 +15,7 @@ use crate::config::open_vault;
 use crate::connect::{self, Plan};
 use crate::driver::{Driver, Grant};
 use crate::failure::{Exit, Failure, Result};
+use crate::journal::Journal;
 use crate::loopback::Loopback;
 use crate::output;
 
@@ -122,7 +123,14 @@ impl Demo<'_> {
         let one = || -> Result<bool> {
             let (vault, http) = (open_vault(home)?, Client::new(Options::default()));
             let clock = super::VirtualClock(intuit);
-            let own = Driver { app, vault: &vault, http: &http, clock: &clock, patience_seconds: 30 };
+            let own = Driver {
+                app,
+                vault: &vault,
+                http: &http,
+                clock: &clock,
+                journal: &Journal::none(),
+                patience_seconds: 30,
+            };
             let grant = commands::fresh(&own, realm)?;
             Ok(grant.session.access_token(own.now()).is_some())
         };
@@ -295,7 +303,7 @@ impl Demo<'_> {
                 .any(|secret| bytes.windows(secret.len()).any(|window| window == secret.as_bytes()))
         };
         let leaked = within(self.said.as_bytes()) || files.iter().any(|bytes| within(bytes));
-        let searched = !self.secrets.is_empty() && files.iter().map(Vec::len).sum::<usize>() > 4_096;
+        let searched = self.secrets.len() > 50 && files.iter().map(Vec::len).sum::<usize>() > 4_096;
         self.check("I6", "no token in anything said, nor in any file", searched && !leaked);
         Ok(())
     }
@@ -363,8 +371,13 @@ impl Demo<'_> {
 
     /// Remembers what must not be seen anywhere.
     fn keep(&mut self, grant: &Grant) {
-        if let Some(token) = grant.session.access_token(self.driver.now()) {
-            self.secrets.push(token.expose().to_owned());
+        let stored = self.driver.vault.load(&grant.name).ok().flatten();
+        let record = stored
+            .and_then(|loaded| serde_json::from_slice::<serde_json::Value>(loaded.record.expose()).ok());
+        // The record's members for the two tokens; the session shows no refresh token to anybody.
+        for member in ["a", "t"] {
+            let token = record.as_ref().and_then(|record| record.get(member)?.as_str());
+            self.secrets.extend(token.filter(|token| token.len() > 16).map(ToOwned::to_owned));
         }
     }
 }
