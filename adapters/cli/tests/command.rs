@@ -209,7 +209,7 @@ fn environments_are_not_mixed_up() {
     let text = said(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("sandbox-") && text.contains("production-"), "{text}");
-    assert_eq!(emulator.requests(), requests + 0);
+    assert_eq!(emulator.requests(), requests);
 }
 
 #[test]
