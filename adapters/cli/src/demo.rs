@@ -126,6 +126,12 @@ fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
+/// Where an authorization URL of the offline Intuit redirects to.
+#[cfg(test)]
+pub(crate) fn redirected(url: &str) -> Option<String> {
+    browser::visit(url).ok()?.location
+}
+
 impl Demo<'_> {
     fn headline(&mut self) {
         output::say(format_args!("{BOLD}The life of a grant{BOLD:#}"));

@@ -52,7 +52,7 @@ fn a_grant_lives_and_no_secret_is_printed_on_the_way() {
     all += &home.expect(3, &["token"]);
     all += &home.expect(3, &["refresh"]);
     assert_eq!(emulator.requests(), requests, "REF-6");
-    all += &home.expect(3, &["doctor", "--offline"]);
+    all += &home.expect(0, &["doctor", "--offline"]);
     all += &home.expect(0, &["disconnect", "--forget", REALM]);
     all += &home.expect(0, &["status"]);
     assert!(all.contains("nothing is connected"));
@@ -104,10 +104,7 @@ fn a_wider_consent_leaves_the_grant_alone_until_it_is_there() {
     assert_ne!(home.expect(0, &["token"]), before);
     let status: Value = serde_json::from_str(&home.expect(0, &["status", "--json"])).unwrap();
     assert_eq!(status["grants"][0]["scopes"].as_array().unwrap().len(), 2, "SCO-3");
-    assert_eq!(
-        (status["grants"][0]["consents"].as_u64(), status["grants"].as_array().unwrap().len()),
-        (Some(2), 1)
-    );
+    assert_eq!(status["grants"].as_array().unwrap().len(), 1);
 
     // EXC-1: the same callback again, for a consent of its own, is not sent.
     let requests = emulator.requests();
@@ -250,6 +247,7 @@ fn a_bad_configuration_names_the_way_out() {
         ),
         ("client_id = \"a\"\nclient_secret = \"canary\"\nenvironment = \"production\"", "redirect URI"),
         ("environment = \"elsewhere\"", "line 1"),
+        ("client_id = \"a\"\n[provider]\ntoken_endpoint = \"https://evil.example/\"", "custom"),
     ];
     for (text, way_out) in cases {
         home.configure(text);

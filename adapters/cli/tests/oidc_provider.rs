@@ -151,6 +151,6 @@ fn a_grant_lives_at_a_certified_provider() {
     assert_eq!(provider.counted("revoked"), 1);
     all += &home.expect(3, &["token", "other"]);
     all += &home.expect(0, &["refresh", "default"]);
-    all += &home.expect(3, &["doctor"]);
+    all += &home.expect(0, &["doctor"]);
     assert_no_secret(&all, &[CLIENT_SECRET, first.trim(), second.trim()]);
 }
