@@ -261,6 +261,31 @@ fn a_bad_configuration_names_the_way_out() {
     assert!(said.contains("chmod 600") && !said.contains("canary"), "{said}");
 }
 
+#[test]
+fn doctor_names_the_rule_and_the_way_out() {
+    let emulator = emulator();
+    let home = Home::connected(&emulator);
+    let said = home.expect(0, &["doctor"]);
+    for word in ["APP-1", "RED-3", "SCO-1", "tokens/bearer answers", "clock is", "can be written", "linked"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let requests = emulator.requests();
+    home.expect(0, &["doctor", "--offline"]);
+    assert_eq!(emulator.requests(), requests);
+    emulator.tell("clock", r#"{"advance_seconds":4000}"#);
+    let said = home.expect(1, &["doctor"]);
+    assert!(said.contains("FAIL  DUR-1") && said.contains("set it"), "{said}");
+    emulator.tell("clock", r#"{"advance_seconds":-4000}"#);
+    // It knocks, and hands nothing over.
+    let log = emulator.control("log");
+    let knocks =
+        log.as_array().unwrap().iter().filter(|entry| entry["method"] == "GET" && entry["endpoint"] != "api");
+    assert!(knocks.filter(|entry| entry.get("authorization").is_some()).count() == 0, "{log}");
+    drop(emulator);
+    let said = home.expect(4, &["doctor"]);
+    assert!(said.contains("is not reached"), "{said}");
+}
+
 /// RFC 8414 §3.3.
 #[test]
 fn a_document_of_another_issuer_is_not_used() {
