@@ -78,7 +78,7 @@ pub enum Input<'a> {
     Api {
         /// [`AccessToken::serial`].
         serial: u32,
-        /// What [`api::judge`] made of it.
+        /// What [`judge`](crate::api::judge) made of it.
         meaning: Meaning,
     },
     /// The disconnect redirect came for this realm (REV-2).
