@@ -117,7 +117,7 @@ pub struct Options {
     pub clock: ClockChoice,
     /// The companies that the consent page offers: realm IDs of 10 to 16 digits.
     pub companies: Vec<String>,
-    /// API requests for one realm in a minute; `None`: no limit.
+    /// API requests for one realm in a minute of the emulator's clock, which a fixed clock never ends; `None`: no limit.
     pub api_requests_per_minute: Option<u32>,
     /// Scopes that exist beside the known ones.
     pub more_scopes: Vec<String>,
@@ -589,6 +589,8 @@ async fn serve(shared: Arc<Shared>, stream: tokio::net::TcpStream) {
     let service = service_fn(move |request| answer(Arc::clone(&shared), Arc::clone(&reset), request));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
+        // A device behind a serial line has this one connection and may think for long between two requests.
+        .header_read_timeout(None)
         .serve_connection(TokioIo::new(wire), service);
     // An error here is a client that went away, or a fault that was asked for.
     let _ = connection.await;
