@@ -97,7 +97,7 @@ impl Record<'_> {
     ///
     /// # Errors
     /// The buffer is too small; the error says what it needs.
-    pub fn write<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b str, TooLong> {
+    pub fn write<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], TooLong> {
         let phase = self.phase.text();
         let mut out = Writer::new(buffer);
         out.text("{\"v\":");
@@ -133,7 +133,7 @@ impl Record<'_> {
         out.member("h");
         out.number(self.sum(&phase).into());
         out.text("}");
-        out.finish(Field::Buffer)
+        out.finish_bytes(Field::Buffer)
     }
 
     fn tokens(&self) -> [(&'static str, Option<Token<'_>>); 4] {

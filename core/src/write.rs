@@ -123,10 +123,19 @@ impl<'b> Writer<'b> {
     ///
     /// # Errors
     /// It did not fit; the error says what would.
-    pub(crate) fn finish(self, field: Field) -> Result<&'b str, TooLong> {
+    pub(crate) fn finish_bytes(self, field: Field) -> Result<&'b [u8], TooLong> {
         let capacity = self.buffer.len();
-        let written = self.buffer.get(..self.at).and_then(|bytes| core::str::from_utf8(bytes).ok());
-        written.ok_or(TooLong { field, needed: self.at, capacity })
+        self.buffer.get(..self.at).ok_or(TooLong { field, needed: self.at, capacity })
+    }
+
+    /// What was written, as text.
+    ///
+    /// # Errors
+    /// As [`Writer::finish_bytes`].
+    pub(crate) fn finish(self, field: Field) -> Result<&'b str, TooLong> {
+        let (needed, capacity) = (self.at, self.buffer.len());
+        let bytes = self.finish_bytes(field)?;
+        core::str::from_utf8(bytes).map_err(|_| TooLong { field, needed, capacity })
     }
 }
 
