@@ -1291,8 +1291,8 @@ fn refreshed(
         serial: call.number,
         candidates: 0,
     };
-    // An access token that cannot be used: ask again, but not at once.
-    let not_before = if issued.access_for == 0 { issued_at.plus(FAULT_MOST) } else { Time::UNSET };
+    // An access token that cannot be used, as where the body broke off behind the refresh token: ask again, but not at once.
+    let not_before = if issued.access_for == 0 { issued_at.plus(PACE) } else { Time::UNSET };
     let grant = rest(held, Doubt { not_before, ..Doubt::default() });
     Move::grant(phase, grant).tell(Tell::Refreshed(issued.refresh)).bytes(Bytes::TakeTokens)
 }
