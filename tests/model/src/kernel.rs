@@ -35,6 +35,8 @@ pub struct Scenario {
     pub consents: bool,
     /// Signed states as well.
     pub signed: bool,
+    /// Answers of a call that another has followed.
+    pub late: bool,
     /// Signs from outside: 401, disconnect redirect.
     pub signs: bool,
     /// Tokens of writers that were fenced out.
@@ -182,7 +184,7 @@ fn starts(scenario: &Scenario) -> Vec<State> {
             },
         ] {
             let step = step(&scenario.policy, state.phase, NOW, event).expect("a consent goes through");
-            state.seen = observe(&state, &event, &step, NOW);
+            state.seen = observe(scenario, &state, &event, &step);
             state.phase = saved(step.phase);
         }
         linked.push(space::fold(scenario, state, NOW));
@@ -207,7 +209,7 @@ pub fn next(scenario: &Scenario, state: &State, act: Act) -> Result<Option<State
             match taken {
                 Err(_) => return Ok(None),
                 Ok(step) => State {
-                    seen: observe(state, &event, &step, NOW),
+                    seen: observe(scenario, state, &event, &step),
                     phase: saved(step.phase),
                     ..*state
                 },
@@ -232,7 +234,7 @@ fn restarted(state: &State) -> State {
 }
 
 /// What the onlooker remembers after a step.
-fn observe(state: &State, event: &Event, step: &Step, now: Time) -> Seen {
+fn observe(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Seen {
     use evergrant::phase::{Bytes, Grant, Tell};
     let mut seen = state.seen;
     if let Event::Answer { call, outcome } = event {
@@ -244,7 +246,8 @@ fn observe(state: &State, event: &Event, step: &Step, now: Time) -> Seen {
                 seen.last = None;
             }
             (_, Outcome::Refused(Refusal::InvalidGrant))
-                if step.effects.tell != Some(Tell::NextCandidate)
+                if state.clock
+                    && step.effects.tell != Some(Tell::NextCandidate)
                     && matches!(state.phase.grant, Grant::Refreshing { .. }) =>
             {
                 seen.rounds = (seen.rounds + 1).min(15);
@@ -261,6 +264,17 @@ fn observe(state: &State, event: &Event, step: &Step, now: Time) -> Seen {
     if step.bytes == Bytes::TakeCode {
         seen.code_sent = false;
     }
+    // Another token is in front now. The one that was sent is a candidate, and those are tried in turn until one brings
+    // tokens (STA-3).
+    let revived = step.bytes == Bytes::TakeFront && matches!(state.phase.grant, Grant::Closed { .. });
+    let passed = step.bytes == Bytes::NextCandidate && state.phase.in_flight().is_none();
+    if revived || passed {
+        seen.unanswered = None;
+    }
+    if passed {
+        // Its refusal, should it come, is the last: the grant would have ended here but for the candidate.
+        seen.rounds = 15;
+    }
     if step.bytes == Bytes::TakeTokens {
         seen.unanswered = None;
         seen.rounds = 0;
@@ -271,10 +285,9 @@ fn observe(state: &State, event: &Event, step: &Step, now: Time) -> Seen {
     }
     if let Some(call) = step.effects.send {
         seen.code_sent |= call.purpose == Purpose::Exchange;
-        seen.before = seen.last;
+        seen.before = seen.last.filter(|_| scenario.late);
         seen.last = Some((call.purpose, false));
     }
-    let _ = now;
     seen
 }
 

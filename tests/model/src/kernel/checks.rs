@@ -123,6 +123,7 @@ fn sends(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Chec
     holds(!(exchanging && in_flight), "I2: two calls in flight")?;
     let Some(call) = step.effects.send else { return Ok(()) };
     holds(step.phase.in_flight() == Some(call), "I2: what is sent is not what is waited for")?;
+    holds(state.clock, "something is sent without a clock")?;
     holds(call.number == state.phase.calls + 1, "a call has no number of its own")?;
     let answered = matches!(event, Event::Answer { call, .. } if state.phase.in_flight() == Some(*call));
     holds(state.phase.in_flight().is_none() || answered, "I2: sent while a call is in flight")?;
@@ -132,7 +133,8 @@ fn sends(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Chec
             holds(new_code || !state.seen.code_sent, "I1: a code is sent twice")
         }
         Purpose::Refresh => {
-            let replayed = state.seen.unanswered.map(|since| NOW.since(since));
+            let next = step.bytes == Bytes::NextCandidate && !answered;
+            let replayed = state.seen.unanswered.filter(|_| !next).map(|since| NOW.since(since));
             let allowed = replayed.is_none_or(|age| age < scenario.policy.replay_for);
             holds(allowed, "I2: a refresh token is sent outside the replay policy")?;
             let held = step.phase.held().ok_or("a refresh of nothing")?;
@@ -150,7 +152,7 @@ fn ends(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Check
     }
     let Some(reason) = end(&state.phase, &step.phase) else { return Ok(()) };
     holds(step.effects.tell == Some(Tell::Closed(reason)), "an end that nobody is told of")?;
-    if let Some(held) = state.phase.held()
+    if let Some(held) = ending(&state.phase)
         && !matches!(reason, Reason::Revoked | Reason::RevokeUnanswered)
     {
         holds(step.bytes == Bytes::DropAccess, "I4: an end took the refresh token's bytes")?;
@@ -165,6 +167,7 @@ fn ends(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Check
         let hinted = !matches!(doubt_hint(&state.phase), Hint::None);
         let enough = rounds >= scenario.policy.refusals || (hinted && rounds >= 2);
         let confirmed = refused && (enough || window_over);
+        holds(state.clock, "a grant ended without a clock")?;
         return match reason {
             Reason::Expired => holds(NOW >= held.rolling_end(), "I4: expired before its end"),
             Reason::HardEnd => holds(NOW >= held.hard_end(), "I4: the hard end before its time"),
@@ -180,6 +183,17 @@ fn ends(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Check
     }
     let revocation = by_user || *event == Event::Revoke;
     holds(revocation, "I4: ended, and nobody asked for it")
+}
+
+/// What is held, and can still end by itself: also what an end by the clock has left, which lives again where the clock
+/// is put right.
+fn ending(phase: &Phase) -> Option<evergrant::phase::Held> {
+    match phase.grant {
+        Grant::Closed { reason: Reason::Expired | Reason::HardEnd | Reason::AnswerLost, held, .. } => {
+            Some(held)
+        }
+        _ => phase.held(),
+    }
 }
 
 fn doubt_hint(phase: &Phase) -> Hint {
@@ -208,7 +222,7 @@ fn bytes(state: &State, event: &Event, step: &Step) -> Checked {
             holds(brought, "a candidate from nowhere")?;
         }
         Bytes::NextCandidate => {
-            let held = state.phase.held().map_or(0, |held| held.candidates);
+            let held = ending(&state.phase).map_or(0, |held| held.candidates);
             holds(held > 0, "a candidate is tried that is not held")?;
         }
         Bytes::Keep | Bytes::DropCode | Bytes::DropAccess => {}
@@ -239,15 +253,16 @@ fn refused_tokens(state: &State, event: &Event, refused: Refused) -> Checked {
         Event::Answer { call, outcome: Outcome::Tokens(issued) } => {
             Some((call.purpose, call.generation, issued.refresh))
         }
-        Event::Candidate { issued, .. } => {
-            Some((Purpose::Refresh, state.phase.generation, issued.refresh))
-        }
+        Event::Candidate { issued, .. } => Some((Purpose::Refresh, state.phase.generation, issued.refresh)),
         _ => None,
     };
     let Some((purpose, generation, rotation)) = brought else { return Ok(()) };
     // Candidates can be handed in again; an answer only while somebody knows what time it is.
     if refused == Refused::ClockUnset {
-        return holds(!matches!(event, Event::Answer { .. }), "I5: tokens were lost with the clock");
+        // Without a clock an answer is taken in by the latest time that the phase knows of; where it knows of none,
+        // nothing is judged, and the answer can be handed in again.
+        let candidate = matches!(event, Event::Candidate { .. });
+        return holds(candidate || knows_no_time(&state.phase), "I5: tokens were lost with the clock");
     }
     let ended = matches!(
         state.phase.grant,
@@ -255,10 +270,7 @@ fn refused_tokens(state: &State, event: &Event, refused: Refused) -> Checked {
             | Grant::Revoking { .. }
             | Grant::Unrevoked { .. }
             | Grant::Closed {
-                reason: Reason::Revoked
-                    | Reason::RevokeUnanswered
-                    | Reason::Disconnected
-                    | Reason::Poisoned,
+                reason: Reason::Revoked | Reason::RevokeUnanswered | Reason::Disconnected | Reason::Poisoned,
                 ..
             }
     );
@@ -282,6 +294,12 @@ fn refused_tokens(state: &State, event: &Event, refused: Refused) -> Checked {
         Purpose::Revoke => true,
     };
     holds(excused, "I5: tokens that arrived were dropped")
+}
+
+fn knows_no_time(phase: &Phase) -> bool {
+    let grant = matches!(phase.grant, Grant::Unlinked | Grant::Unrevoked { .. })
+        || matches!(phase.grant, Grant::Closed { held, .. } if !held.issued_at.is_set());
+    grant && !matches!(phase.consent, Consent::Exchanging { .. })
 }
 
 fn called(event: &Event) -> Option<u32> {
@@ -333,12 +351,7 @@ pub fn state(scenario: &Scenario, state: &State) -> Result<u32, String> {
 }
 
 /// Lives by what is due alone, every request answered alike, or never.
-fn live(
-    scenario: &Scenario,
-    mut phase: Phase,
-    mut now: Time,
-    reply: Option<Outcome>,
-) -> Result<u32, String> {
+fn live(scenario: &Scenario, mut phase: Phase, mut now: Time, reply: Option<Outcome>) -> Result<u32, String> {
     let policy = &scenario.policy;
     let mut ticks = 0;
     loop {
@@ -360,7 +373,10 @@ fn live(
         ticks += 1;
         let after = step(policy, phase, now, Event::Tick).map_err(|refused| format!("I8: {refused:?}"))?;
         if saved(after.phase) == phase {
-            return Err(format!("I8: busy loop: nothing moves at what was due, {:?} after now, {phase:?}", now.since(NOW)));
+            return Err(format!(
+                "I8: busy loop: nothing moves at what was due, {:?} after now, {phase:?}",
+                now.since(NOW)
+            ));
         }
         phase = saved(after.phase);
     }

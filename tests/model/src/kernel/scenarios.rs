@@ -1,6 +1,6 @@
 //! What is searched, by name.
 
-use evergrant::{Policy, Provider};
+use evergrant::{FOREVER, Policy, Provider};
 
 use super::Scenario;
 
@@ -13,6 +13,7 @@ const PLAIN: Scenario = Scenario {
     lifetimes: Vec::new(),
     consents: false,
     signed: false,
+    late: false,
     signs: false,
     candidates: false,
     revoke: false,
@@ -28,20 +29,13 @@ fn lifetimes() -> Vec<(u32, u32, u32)> {
 /// Small enough for every test run.
 #[must_use]
 pub fn short() -> Vec<Scenario> {
-    let patient = Policy { refusals: 3, ..INTUIT };
     let no_end = vec![(3_600, 8_640_000, 0)];
     vec![
         Scenario {
             name: "intuit-grant",
             policy: Policy { refusals: 2, ..INTUIT },
             lifetimes: lifetimes(),
-            ..PLAIN
-        },
-        Scenario {
-            name: "intuit-clock",
-            policy: Policy { refusals: 2, hard_for: evergrant::FOREVER, ..INTUIT },
-            lifetimes: no_end.clone(),
-            wrong_clock: true,
+            late: true,
             ..PLAIN
         },
         Scenario {
@@ -49,23 +43,30 @@ pub fn short() -> Vec<Scenario> {
             policy: Policy { refresh_for: 8_640_000, ..STRICT },
             lifetimes: no_end.clone(),
             wrong_clock: true,
+            ..PLAIN
+        },
+        Scenario {
+            name: "strict-revoke",
+            policy: Policy { revoke_tries: 2, refresh_for: 8_640_000, ..STRICT },
+            lifetimes: no_end.clone(),
             signs: true,
             revoke: true,
+            late: true,
             ..PLAIN
         },
         Scenario {
             name: "consent",
-            policy: Policy { refusals: 2, hard_for: evergrant::FOREVER, ..STRICT },
-            lifetimes: no_end.clone(),
+            policy: STRICT,
+            lifetimes: vec![(3_600, 2_592_000, 0)],
             consents: true,
-            revoke: true,
             ..PLAIN
         },
         Scenario {
             name: "candidates",
-            policy: Policy { hard_for: evergrant::FOREVER, ..patient },
+            policy: Policy { refusals: 3, hard_for: FOREVER, ..INTUIT },
             lifetimes: no_end,
             candidates: true,
+            late: true,
             ..PLAIN
         },
     ]
@@ -74,50 +75,74 @@ pub fn short() -> Vec<Scenario> {
 /// All.
 #[must_use]
 pub fn deep() -> Vec<Scenario> {
-    let patient = Policy { refusals: 3, ..INTUIT };
-    let odd = vec![(3_600, 8_640_000, 0), (0, 0, 0), (3_600, 60, 3_600)];
+    let no_end = vec![(3_600, 8_640_000, 0)];
     let mut all = short();
     all.extend([
         Scenario {
-            name: "deep-intuit",
-            policy: patient,
-            lifetimes: lifetimes(),
-            signs: true,
-            candidates: true,
-            revoke: true,
+            name: "deep-intuit-clock",
+            policy: Policy { refusals: 2, hard_for: FOREVER, ..INTUIT },
+            lifetimes: no_end.clone(),
             wrong_clock: true,
+            late: true,
+            ..PLAIN
+        },
+        Scenario {
+            name: "deep-intuit-fine",
+            policy: INTUIT,
+            lifetimes: lifetimes(),
+            late: true,
             fine: true,
             ..PLAIN
         },
         Scenario {
-            name: "deep-strict",
-            policy: STRICT,
-            lifetimes: lifetimes(),
+            name: "deep-intuit-signs",
+            policy: Policy { refusals: 3, revoke_tries: 2, hard_for: FOREVER, ..INTUIT },
+            lifetimes: no_end.clone(),
             signs: true,
-            candidates: true,
+            revoke: true,
+            late: true,
+            ..PLAIN
+        },
+        Scenario {
+            name: "deep-strict-clock",
+            policy: Policy { revoke_tries: 2, refresh_for: 8_640_000, ..STRICT },
+            lifetimes: no_end.clone(),
+            signs: true,
             revoke: true,
             wrong_clock: true,
-            fine: true,
+            late: true,
             ..PLAIN
         },
         Scenario {
             name: "deep-consent",
-            policy: Policy { refusals: 2, hard_for: evergrant::FOREVER, ..INTUIT },
-            lifetimes: vec![(3_600, 8_640_000, 0)],
+            policy: Policy { refusals: 2, revoke_tries: 2, ..STRICT },
+            lifetimes: vec![(3_600, 2_592_000, 0)],
+            consents: true,
+            revoke: true,
+            late: true,
+            ..PLAIN
+        },
+        Scenario {
+            name: "deep-consent-signed",
+            policy: Policy { refusals: 1, ..STRICT },
+            lifetimes: vec![(3_600, 2_592_000, 0)],
             consents: true,
             signed: true,
-            signs: true,
-            revoke: true,
+            ..PLAIN
+        },
+        Scenario {
+            name: "deep-consent-clock",
+            policy: Policy { refusals: 1, ..STRICT },
+            lifetimes: vec![(3_600, 2_592_000, 0)],
+            consents: true,
             wrong_clock: true,
             ..PLAIN
         },
         Scenario {
             name: "deep-odd-lifetimes",
             policy: Policy { refusals: 2, revoke_tries: 2, ..INTUIT },
-            lifetimes: odd,
+            lifetimes: vec![(3_600, 8_640_000, 0), (0, 0, 0), (3_600, 60, 3_600)],
             signs: true,
-            revoke: true,
-            fine: true,
             ..PLAIN
         },
     ]);

@@ -63,7 +63,9 @@ pub fn fold(scenario: &Scenario, state: State, now: Time) -> State {
         Grant::Unrevoked { retry_at, tries } => {
             Grant::Unrevoked { retry_at: fold.until(retry_at, 86_400), tries }
         }
-        Grant::Closed { reason, held: h } => Grant::Closed { reason, held: held(h) },
+        Grant::Closed { reason, held: h, doubt: d } => {
+            Grant::Closed { reason, held: held(h), doubt: doubt(d) }
+        }
     };
     let mut seen = state.seen;
     seen.unanswered = seen.unanswered.map(|since| fold.lost(since));
@@ -226,6 +228,9 @@ fn events(scenario: &Scenario, state: &State, into: &mut Vec<Act>) {
     let Phase { calls, generation, .. } = state.phase;
     for (number, sent) in [(calls, state.seen.last), (calls - 1, state.seen.before)] {
         let Some((purpose, replaced)) = sent else { continue };
+        if number != calls && !scenario.late {
+            continue;
+        }
         let call = Call { number, generation: generation - u32::from(replaced), purpose };
         for outcome in outcomes(scenario, purpose) {
             push(Event::Answer { call, outcome });
@@ -251,9 +256,8 @@ fn outcomes(scenario: &Scenario, purpose: Purpose) -> Vec<Outcome> {
     match purpose {
         Purpose::Revoke => outcomes.push(Outcome::Revoked),
         Purpose::Refresh => outcomes.extend(issued(scenario).map(Outcome::Tokens)),
-        Purpose::Exchange => outcomes.extend(
-            issued(scenario).filter(|issued| issued.refresh == Rotation::New).map(Outcome::Tokens),
-        ),
+        Purpose::Exchange => outcomes
+            .extend(issued(scenario).filter(|issued| issued.refresh == Rotation::New).map(Outcome::Tokens)),
     }
     outcomes
 }
@@ -294,8 +298,11 @@ fn clocks(scenario: &Scenario, state: &State, into: &mut Vec<Act>) {
         }
         ends(policy, &held, &mut boundary);
     }
-    if let Grant::Closed { held, .. } = state.phase.grant {
+    if let Grant::Closed { held, doubt, .. } = state.phase.grant {
         boundary(held.end());
+        if let Lost::Since(since) = doubt.lost {
+            boundary(since.plus(policy.replay_for));
+        }
     }
     if scenario.signed {
         boundary(state.phase.consumed.plus(policy.consent_for));
