@@ -556,9 +556,9 @@ impl Grant {
                 out.numbers(";R", &[call.into(), sent_at.unix(), tries.into()]);
             }
             Self::Unrevoked { retry_at, tries } => out.numbers(";V", &[retry_at.unix(), tries.into()]),
-            Self::Closed { reason, held } => {
+            Self::Closed { reason, held, doubt } => {
                 out.numbers(";C", &[code(reason, &REASONS)]);
-                held.write(out, ",", &Doubt::default());
+                held.write(out, ",", &doubt);
             }
         }
     }
@@ -652,7 +652,11 @@ fn parse_grant(text: &str) -> Option<Grant> {
         b'S' => Grant::Suspect { held: numbers.held()?, doubt: numbers.doubt()? },
         b'R' => Grant::Revoking { call: numbers.next()?, sent_at: numbers.time()?, tries: numbers.next()? },
         b'V' => Grant::Unrevoked { retry_at: numbers.time()?, tries: numbers.next()? },
-        b'C' => Grant::Closed { reason: *REASONS.get(numbers.next::<usize>()?)?, held: numbers.held()? },
+        b'C' => Grant::Closed {
+            reason: *REASONS.get(numbers.next::<usize>()?)?,
+            held: numbers.held()?,
+            doubt: numbers.doubt()?,
+        },
         _ => return None,
     };
     numbers.is_empty().then_some(grant)

@@ -618,9 +618,7 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
             (_, Grant::Refreshing { held, doubt, .. }) => {
                 Some(Diagnosis::refresh(&held, &doubt, now, around))
             }
-            (_, Grant::Closed { reason, held }) => {
-                Some(Diagnosis::refresh(&held, &reason.doubt(), now, around))
-            }
+            (_, Grant::Closed { held, doubt, .. }) => Some(Diagnosis::refresh(&held, &doubt, now, around)),
             (_, Grant::Unlinked | Grant::Revoking { .. } | Grant::Unrevoked { .. }) => None,
         }
     }
