@@ -605,20 +605,24 @@ impl Phase {
         if self.unsaved {
             return Due::Store;
         }
+        // While a call is in flight no other is sent (REF-2): what is due for that waits for its end.
+        let free = self.busy_until(policy).unwrap_or(Time::UNSET);
         let consent = match self.consent {
             Consent::Pending { until } => Some(until),
-            Consent::Unsent { until, retry_at, .. } => Some(until.min(retry_at)),
+            Consent::Unsent { until, retry_at, .. } => Some(until.min(retry_at.max(free))),
             Consent::Exchanging { sent_at, .. } => Some(sent_at.plus(policy.call_for)),
             Consent::None | Consent::Over { .. } => None,
         };
         let grant = match self.grant {
             Grant::Linked { held, doubt }
             | Grant::Uncertain { held, doubt }
-            | Grant::Suspect { held, doubt } => Some(refresh_due(policy, &held, &doubt).min(held.end())),
+            | Grant::Suspect { held, doubt } => {
+                Some(refresh_due(policy, &held, &doubt).max(free).min(held.end()))
+            }
             Grant::Refreshing { sent_at, .. } | Grant::Revoking { sent_at, .. } => {
                 Some(sent_at.plus(policy.call_for))
             }
-            Grant::Unrevoked { retry_at, .. } => Some(retry_at),
+            Grant::Unrevoked { retry_at, .. } => Some(retry_at.max(free)),
             Grant::Unlinked | Grant::Closed { .. } => None,
         };
         match (consent, grant) {
