@@ -250,6 +250,12 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether the app itself put an end to it. Any other end is what was concluded here, and a token that arrives after it
+    /// says otherwise.
+    const fn is_by_the_app(self) -> bool {
+        matches!(self, Self::Revoked | Self::RevokeUnanswered)
+    }
+
     /// The doubt that leads to this end, for whoever explains it afterwards.
     pub(crate) fn doubt(self) -> Doubt {
         let hint = match self {
@@ -474,7 +480,7 @@ pub enum Bytes {
     TakeCode,
     /// Wipe the code.
     DropCode,
-    /// Hold the answer's tokens, and wipe the code and every other token.
+    /// Hold the answer's tokens, and wipe every other token; after an exchange the code as well.
     TakeTokens,
     /// Hold the answer's refresh token as a candidate.
     TakeCandidate,
@@ -894,7 +900,10 @@ pub fn step(policy: &Policy, phase: Phase, now: Time, event: Event) -> Result<St
         Event::Declined(proof) => declined(policy, phase, now, proof)?,
         Event::Unauthorized { serial } => unauthorized(policy, phase, now, serial)?,
         Event::Disconnected => disconnected(policy, phase, now)?,
-        Event::Candidate { issued_at, issued } => candidate(policy, phase, now, issued_at, issued)?,
+        Event::Candidate { issued_at, issued } => {
+            let call = Call { number: phase.calls, generation: phase.generation, purpose: Purpose::Refresh };
+            candidate(policy, phase, now, issued_at, call, issued)?
+        }
         Event::Revoke => revoke(policy, phase, now)?,
     };
     Ok(moved.sealed(&phase))
@@ -1322,20 +1331,26 @@ fn late_tokens(policy: &Policy, phase: Phase, now: Time, call: Call, issued: Iss
     match phase.grant {
         // The value that is held already: nothing in it is new.
         _ if matches!(issued.refresh, Rotation::Same) => Err(Refused::Late),
-        // No call since: this is the answer that was given up, and nothing is newer.
-        Grant::Uncertain { held, .. } | Grant::Suspect { held, .. } if call.number == phase.calls => {
+        // Nothing has come since that call was sent with the current token, so what it brings is newer (STA-1).
+        Grant::Uncertain { held, .. } | Grant::Suspect { held, .. } if call.number > held.serial => {
             Ok(refreshed(policy, phase, now, call, held, unproven(issued)))
         }
-        Grant::Closed {
-            reason: Reason::Expired | Reason::HardEnd | Reason::Refused | Reason::AnswerLost,
-            held,
-        } if call.number == phase.calls => Ok(refreshed(policy, phase, now, call, held, unproven(issued))),
-        _ => candidate(policy, phase, now, now, issued),
+        Grant::Closed { reason, held } if call.number > held.serial && !reason.is_by_the_app() => {
+            Ok(refreshed(policy, phase, now, call, held, unproven(issued)))
+        }
+        _ => candidate(policy, phase, now, now, call, issued),
     }
 }
 
 /// A refresh token of which it is not known whether it is newer than the current one (STA-3).
-fn candidate(policy: &Policy, phase: Phase, now: Time, issued_at: Time, issued: Issued) -> Moved {
+fn candidate(
+    policy: &Policy,
+    phase: Phase,
+    now: Time,
+    issued_at: Time,
+    call: Call,
+    issued: Issued,
+) -> Moved {
     let longer = |held: Held| {
         let refresh_for = if issued.refresh_for == 0 { policy.refresh_for } else { issued.refresh_for };
         let end = held.rolling_end().max(issued_at.min(now).plus(refresh_for));
@@ -1346,6 +1361,13 @@ fn candidate(policy: &Policy, phase: Phase, now: Time, issued_at: Time, issued: 
         |grant: Grant, bytes: Bytes| Ok(Move::grant(phase, grant).tell(Tell::CandidateKept).bytes(bytes));
     match phase.grant {
         _ if matches!(issued.refresh, Rotation::Same) => Err(Refused::Late),
+        // What is held may not be sent again (STA-4), or is known to be dead: this one takes its place, whole.
+        Grant::Suspect { held, doubt } if !doubt.may_send(policy, now) => {
+            Ok(refreshed(policy, phase, issued_at.min(now), call, held, unproven(issued)))
+        }
+        Grant::Closed { reason: Reason::AnswerLost | Reason::Disconnected | Reason::Poisoned, held } => {
+            Ok(refreshed(policy, phase, issued_at.min(now), call, held, unproven(issued)))
+        }
         Grant::Linked { held, .. }
         | Grant::Refreshing { held, .. }
         | Grant::Uncertain { held, .. }
@@ -1369,7 +1391,7 @@ fn candidate(policy: &Policy, phase: Phase, now: Time, issued_at: Time, issued: 
         Grant::Suspect { held, doubt } => {
             kept(rest(longer(held), Doubt { not_before: Time::UNSET, ..doubt }), Bytes::TakeFront)
         }
-        Grant::Closed { reason: Reason::Refused | Reason::AnswerLost | Reason::Expired, held } => {
+        Grant::Closed { reason, held } if !reason.is_by_the_app() => {
             kept(rest(longer(held), Doubt { refusals: 1, ..Doubt::default() }), Bytes::TakeFront)
         }
         Grant::Unlinked => Err(Refused::NotLinked),
