@@ -548,7 +548,9 @@ pub enum Refused {
 pub enum Due {
     /// The record is to be stored, now.
     Store,
-    /// A [`Event::Tick`] at this moment; at once where it has passed.
+    /// A [`Event::Tick`] at this moment; at once where it has passed. Whoever sleeps until then wakes up once an hour all
+    /// the same, for a tick that costs nothing: a clock that was ahead and is put right leaves deadlines years away, which
+    /// a tick finds out, and a sleeper does not.
     Tick(Time),
     /// The user: nothing happens without a consent.
     Consent,
