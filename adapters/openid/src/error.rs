@@ -169,6 +169,8 @@ pub enum DocumentError {
     Endpoint(&'static str),
     /// The provider does not offer what is needed here: the member says what, the code flow or RS256.
     Unsupported(&'static str),
+    /// The clock was never set, so how long the document is good for cannot be told.
+    ClockUnset,
 }
 
 impl DocumentError {
@@ -177,6 +179,7 @@ impl DocumentError {
     pub const fn fault(&self) -> Fault {
         match self {
             Self::NotFetched => Fault::Nobody,
+            Self::ClockUnset => Fault::Caller,
             Self::Status(status) if *status == 429 || *status >= 500 => Fault::Nobody,
             _ => Fault::Sender,
         }
@@ -204,6 +207,7 @@ impl fmt::Display for DocumentError {
             Self::Unsupported(member) => {
                 write!(f, "the provider does not offer what is needed (see {member}): the code flow, and ID tokens in RS256")
             }
+            Self::ClockUnset => f.write_str("the clock was never set: learn the time first"),
         }
     }
 }

@@ -83,7 +83,8 @@ impl Keys {
     /// reading at most [`BODY_MOST`](crate::BODY_MOST) bytes. Hand in what comes with [`take`](Self::take).
     #[must_use]
     pub fn wanted(&self, now: Time) -> Option<&str> {
-        self.timetable.is_due(now).then_some(&self.url)
+        // By a clock that was never set, no token can be judged, and no key be kept for its time.
+        (now.is_set() && self.timetable.is_due(now)).then_some(&self.url)
     }
 
     /// Nothing is to be fetched before, unless the clock is put back.
@@ -98,6 +99,9 @@ impl Keys {
     /// It is no key set, or none of use. The keys that are held stay, each for its time, and the next try is due after
     /// [`Freshness::retry`].
     pub fn take(&mut self, now: Time, fetched: Fetched<'_>) -> Result<(), DocumentError> {
+        if !now.is_set() {
+            return Err(DocumentError::ClockUnset);
+        }
         let newest =
             checked(fetched).and_then(|(cache_control, body)| Ok((cache_control, KeySet::parse(body)?)));
         match newest {

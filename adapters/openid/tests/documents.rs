@@ -241,6 +241,21 @@ mod renewal {
     }
 
     #[test]
+    fn a_clock_that_is_not_set_or_is_put_right_costs_no_keys() {
+        let mut keys = held(&[key(0)]);
+        assert_eq!(keys.wanted(Time::UNSET), None);
+        assert_eq!(keys.take(Time::UNSET, answer(&document(&[key(1)]))), Err(DocumentError::ClockUnset));
+        assert_eq!(refused(&mut keys, "intuit", NOW), None);
+        // The keys were fetched by a clock that was a year ahead: they are due, and forgotten by the right one.
+        let mut keys = Keys::new(&Provider::INTUIT_SANDBOX).unwrap();
+        keys.take(NOW.plus(31_536_000), answer(&document(&[key(0)]))).unwrap();
+        assert!(keys.wanted(NOW).is_some());
+        keys.take(NOW, answer(&document(&[key(1)]))).unwrap();
+        assert_eq!(refused(&mut keys, "intuit", NOW), None);
+        assert_eq!(refused(&mut keys, "intuit", NOW.plus(3_600)), Some(IdTokenError::UnknownKey));
+    }
+
+    #[test]
     fn a_provider_without_keys_is_refused_at_once() {
         let error = |jwks_uri| Keys::new(&Provider { jwks_uri, ..Provider::INTUIT_SANDBOX }).err();
         for wrong in ["", "http://id.example/jwks", "http://127.0.0.1/jwks"] {
