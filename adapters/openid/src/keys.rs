@@ -10,7 +10,10 @@ use crate::id_token::{Expected, IdToken, verify};
 use crate::key_set::KeySet;
 use crate::url::is_endpoint;
 
-/// The provider's keys, without I/O.
+/// The provider's public keys, without I/O. (An app's own keys are [`evergrant::Keys`].)
+///
+/// Ask [`wanted`](Self::wanted) before each verification and not only after a failure: a key that the provider has withdrawn
+/// is forgotten when a newer document is taken.
 ///
 /// ```
 /// # use evergrant::{Provider, Time};
@@ -18,14 +21,19 @@ use crate::url::is_endpoint;
 /// # fn get(_: &str) -> Fetched<'static> { Fetched::Failed }
 /// # fn sign_in(keys: &mut Keys, token: &IdToken, expected: &Expected<'_>, now: Time) -> Result<Identity, IdTokenError> {
 /// loop {
+///     // First, and once more if the token names a key that is not held; `wanted` sees to it that this ends.
+///     if let Some(url) = keys.wanted(now) {
+///         let fetched = get(url);
+///         if let Err(why) = keys.take(now, fetched) {
+///             println!("the keys stay what they were: {why}");
+///         }
+///     }
 ///     let outcome = keys.verify(token, expected, now);
 ///     let curable = outcome.as_ref().is_err_and(IdTokenError::wants_keys);
-///     let Some(url) = keys.wanted(now).filter(|_| curable) else { break outcome };
-///     let fetched = get(url);
-///     if let Err(why) = keys.take(now, fetched) {
-///         eprintln!("the keys stay what they were: {why}");
+///     if !curable || keys.wanted(now).is_none() {
+///         break outcome;
 ///     }
-/// } // two rounds at most: `wanted` does not ask twice for the same
+/// }
 /// # }
 /// # let mut keys = Keys::new(&Provider::INTUIT_SANDBOX)?;
 /// # let now = Time::from_unix(1_800_000_000);

@@ -77,15 +77,20 @@
 //! # };
 //! let answer = connect(&mut session)?;
 //!
-//! // Who was that? Keys are fetched when they are wanted: at first, and once when the token names an unknown one.
+//! // Who was that? Keys are fetched when they are wanted: at first, when they are stale, and once more when the token names
+//! // one that is not held.
 //! let token = IdToken::from_answer(&answer)?;
 //! let expected = Expected::new(&app, session.realm());
 //! let identity = loop {
+//!     if let Some(url) = keys.wanted(now) {
+//!         let answer = http::get(url);
+//!         keys.take(now, http::fetched(answer.as_ref()))?;
+//!     }
 //!     let outcome = keys.verify(&token, &expected, now);
 //!     let curable = outcome.as_ref().is_err_and(IdTokenError::wants_keys);
-//!     let Some(url) = keys.wanted(now).filter(|_| curable) else { break outcome? };
-//!     let answer = http::get(url);
-//!     keys.take(now, http::fetched(answer.as_ref()))?;
+//!     if !curable || keys.wanted(now).is_none() {
+//!         break outcome?;
+//!     }
 //! };
 //! assert_eq!(identity.subject, "1182d6ec-60a6-4ba1-9e40-7a5f2c3d9b01");
 //!

@@ -76,9 +76,8 @@ impl Userinfo {
 }
 
 /// Both spellings. A claim that comes twice in one spelling makes the whole unreadable.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(default)]
-#[derive(Default)]
 struct Wire {
     #[serde(deserialize_with = "lenient")]
     sub: Option<String>,
