@@ -6,13 +6,14 @@
 //! ```
 //!
 //! Options: `--listen ADDRESS`, `--client-id`, `--client-secret`, `--redirect-uri` (may come more than once),
-//! `--consent auto|page|deny`, `--policy grace|sticky|hard|sticky-hard`, `--seed N`. The keys are sandbox keys.
+//! `--consent auto|page|deny`, `--policy grace|sticky|hard|sticky-hard`, `--issuer intuit|own`, `--seed N`. The keys are
+//! sandbox keys.
 
 use std::error::Error;
 use std::io::Write;
 
 use evergrant_emulator::authority::{Environment, Keys, Policy};
-use evergrant_emulator::server::{Consent, Options, Server};
+use evergrant_emulator::server::{Consent, Issuer, Options, Server};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let running = Server::start(options(std::env::args().skip(1))?)?;
@@ -41,6 +42,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Box<d
                 options.policy =
                     Policy::named(&value).ok_or("--policy is grace, sticky, hard or sticky-hard")?;
             }
+            "--issuer" => options.issuer = if value == "own" { Issuer::Own } else { Issuer::Intuit },
             "--seed" => options.seed = value.parse()?,
             _ => return Err(format!("{name} is not an option; the example's first lines list them").into()),
         }

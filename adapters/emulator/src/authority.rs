@@ -247,6 +247,11 @@ impl Authority {
         }
     }
 
+    /// Whether these are the right keys of some app.
+    pub fn recognises(&self, client: &ClientAuth) -> bool {
+        self.authenticate(client).is_ok()
+    }
+
     /// EXC-1 to EXC-4 from the other side. Returns the grant to issue tokens for.
     fn exchange(
         &mut self,
@@ -257,7 +262,7 @@ impl Authority {
         verifier: Option<&str>,
     ) -> Result<usize, TokenError> {
         let refuse = |cause| Err(TokenError::invalid_grant(cause));
-        let Some(&id) = self.codes.get(&Fingerprint::of(code)) else { return refuse(Cause::UnknownToken) };
+        let Some(&id) = self.codes.get(&Fingerprint::of(code)) else { return refuse(Cause::UnknownCode) };
         let grant = &mut self.grants[id];
         // APP-3: bound to the keys, and with them to the environment, that asked for it.
         if grant.client != client {

@@ -99,7 +99,7 @@ pub enum Harm {
     Disconnect(Disconnect),
     /// At authorize, with an approval: the emulator itself calls the redirect URI a second time, after the browser was
     /// sent there (wire-facts section 3). Only `http://localhost` can be called so; elsewhere nothing happens, and the
-    /// log says so.
+    /// log says so. With the consent page, the page is one request and the decision the next.
     CallbackTwice(CallbackTwice),
     /// Before the work, the emulator's clock jumps.
     ClockJump(ClockJump),

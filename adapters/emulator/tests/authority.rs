@@ -506,6 +506,19 @@ mod the_end {
         }
     }
 
+    /// Why a grant ended does not change with what is tried on it afterwards.
+    #[test]
+    fn the_first_reason_stays() {
+        let mut world = World::new(Policy::GRACE);
+        let code = world.code(START, "sandbox-id", ACCOUNTING);
+        let tokens = world.exchange(START, &code).unwrap();
+        world.intuit.revoke(START + 1, &app(), &tokens.refresh_token).unwrap();
+        assert_eq!(world.exchange(START + 2, &code), Err(Cause::CodeUsed));
+        world.intuit.disconnect_all(START + 3);
+        assert_eq!(world.refresh(START + 4, &tokens.refresh_token), Err(Cause::Revoked));
+        assert_eq!(world.intuit.grant(START + 4, 0).unwrap().end.unwrap().at, START + 1);
+    }
+
     #[test]
     fn revoke_with_a_stale_token() {
         let mut world = World::new(Policy::GRACE);
@@ -590,6 +603,30 @@ fn sco_3_a_wider_consent_is_another_grant() {
     let wide = world.exchange(START, &code).unwrap();
     assert!(world.refresh(START + 1, &narrow.refresh_token).unwrap().id_token.is_none());
     assert!(world.refresh(START + 1, &wide.refresh_token).unwrap().id_token.is_some());
+}
+
+/// Time at its ends, and backwards: no panic, and only what is good by the clock is good.
+#[test]
+fn time_at_its_ends() {
+    for policy in ALL {
+        for (start, later) in [(0, u64::MAX), (u64::MAX, 0), (u64::MAX, u64::MAX), (START, 0)] {
+            let mut world = World::new(policy);
+            let code = world.code(start, "sandbox-id", ACCOUNTING);
+            let Ok(tokens) = world.exchange(start, &code) else { continue };
+            let state = world.intuit.refresh_token_state(later, &tokens.refresh_token);
+            let works = state.is_some_and(|state| state.works());
+            assert_eq!(world.refresh(later, &tokens.refresh_token).is_ok(), works);
+            let _ = world.api(later, &tokens.access_token);
+            assert_eq!(world.intuit.grants(later).len(), 1);
+        }
+    }
+}
+
+#[test]
+fn what_was_never_issued() {
+    let mut world = World::new(Policy::GRACE);
+    assert_eq!(world.exchange(START, "nothing"), Err(Cause::UnknownCode));
+    assert_eq!(world.refresh(START, "nothing"), Err(Cause::UnknownToken));
 }
 
 #[test]

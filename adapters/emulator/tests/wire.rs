@@ -232,6 +232,24 @@ mod life {
         assert_eq!(answer.json()["x_refresh_token_hard_expires_in"], 157_680_000);
     }
 
+    /// RFC 6749 section 2.3.1: a generic client form-encodes ID and secret.
+    #[test]
+    fn a_form_encoded_secret() {
+        use base64ct::{Base64, Encoding};
+        let client = Client::start(Options::new().sandbox("an-id", "a+b%:c", &[URI]));
+        for (pair, status) in [("an-id:a+b%:c", 400), ("an%2Did:a%2Bb%25%3Ac", 400), ("an-id:a b%:c", 401)] {
+            let headers =
+                format!("{FORM}authorization: Basic {}\r\n", Base64::encode_string(pair.as_bytes()));
+            let answer = client.send(
+                "POST",
+                EXCHANGE_OR_REFRESH,
+                &headers,
+                "grant_type=refresh_token&refresh_token=x",
+            );
+            assert_eq!(answer.status, status, "{pair}");
+        }
+    }
+
     /// EXC-2 over the wire.
     #[test]
     fn a_code_twice() {
@@ -695,6 +713,40 @@ mod control {
         assert!(last["parameters"]["refresh_token"].as_str().unwrap().starts_with("RT1-…#"));
         assert_eq!(client.control("DELETE", "log", "").status, 204);
         assert!(client.running.log().is_empty());
+    }
+
+    /// The JSON that the documentation of `fault` shows, and each form of a harm.
+    #[test]
+    fn faults_as_json() {
+        let documented = r#"[
+            {"at": "refresh", "when": {"next": 1}, "harm": "answer_lost_after_work"},
+            {"at": "token", "when": {"for_virtual_seconds": 3600}, "harm": {"invalid_grant": {}}},
+            {"at": "any", "when": {"per_million": 20000}, "harm": {"delay": {"milliseconds": 300}}},
+            {"at": "exchange", "when": {"nth": 2}, "harm": {"id_token": "wrong_audience"}}]"#;
+        let parsed: Vec<Fault> = serde_json::from_str(documented).unwrap();
+        assert_eq!(parsed[3].harm, Harm::IdToken(IdTokenHarm::WrongAudience));
+        for harm in [
+            json!("answer_lost_before_work"),
+            json!("truncated_body"),
+            json!("empty_body"),
+            json!("chunked_body"),
+            json!("html_503"),
+            json!("userinfo_of_another_subject"),
+            json!({ "reset": {} }),
+            json!({ "too_many_requests": { "retry_after_seconds": 5 } }),
+            json!({ "disconnect": { "realm": REALM } }),
+            json!({ "callback_twice": {} }),
+            json!({ "clock_jump": { "seconds": -5 } }),
+            json!({ "odd_answer": "numbers_as_strings" }),
+            json!({ "rotate_key": { "keep_old": false } }),
+        ] {
+            let fault: Fault = serde_json::from_value(json!({ "at": "any", "harm": harm })).unwrap();
+            assert_eq!(fault.when, When::Always);
+            assert_eq!(
+                serde_json::from_str::<Fault>(&serde_json::to_string(&fault).unwrap()).unwrap(),
+                fault
+            );
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ SCOPES = [Scopes.ACCOUNTING, Scopes.OPENID, Scopes.PROFILE, Scopes.EMAIL, Scopes
 
 
 def main():
+    check("EVERGRANT_EMULATOR" in os.environ, "set EVERGRANT_EMULATOR to the JSON line that the emulator prints")
     emulator = json.loads(os.environ["EVERGRANT_EMULATOR"])
     client = AuthClient(
         client_id=os.environ.get("EVERGRANT_CLIENT_ID", "ABemulatorClient"),

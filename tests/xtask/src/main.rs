@@ -1,3 +1,75 @@
-//! The project's own commands: test, bench and what they install.
+//! The project's own commands. `cargo xtask` lists them.
+//!
+//! Whatever a suite needs that is not there, it installs, says so, and fails where it cannot: nothing is skipped in silence.
 
-fn main() {}
+mod install;
+mod shell;
+mod suites;
+
+use std::process::ExitCode;
+
+use suites::{SUITES, Suite};
+
+const USAGE: &str = "\
+Usage: cargo xtask <command>
+
+  test [SUITE…]   every suite, or those named; installs what a suite needs
+  check           formatting, clippy, docs: what .ci/run looks at beside the tests
+  suites          the suites, a line each
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments.as_slice() {
+        ["test"] => run(&SUITES.iter().collect::<Vec<_>>()),
+        ["test", names @ ..] => named(names).and_then(|suites| run(&suites)),
+        ["check"] => check(),
+        ["suites"] => {
+            SUITES.iter().for_each(|suite| println!("{:<12} {}", suite.name, suite.about));
+            Ok(())
+        }
+        _ => Err(USAGE.into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            shell::say(&why);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn named(names: &[&str]) -> Result<Vec<&'static Suite>, String> {
+    names
+        .iter()
+        .map(|name| {
+            let found = SUITES.iter().find(|suite| suite.name == *name);
+            found.ok_or_else(|| format!("there is no suite {name}; `cargo xtask suites` lists them"))
+        })
+        .collect()
+}
+
+/// All of them, even after one has failed, so that one run tells all there is.
+fn run(suites: &[&Suite]) -> Result<(), String> {
+    let mut failed = Vec::new();
+    for suite in suites {
+        let clock = std::time::Instant::now();
+        shell::say(&format!("── {}: {}", suite.name, suite.about));
+        match (suite.run)() {
+            Ok(()) => shell::say(&format!("── {} passed ({} s)", suite.name, clock.elapsed().as_secs())),
+            Err(why) => {
+                shell::say(&format!("── {} FAILED: {why}", suite.name));
+                failed.push(suite.name);
+            }
+        }
+    }
+    println!("{} passed, {} failed", suites.len() - failed.len(), failed.len());
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+}
+
+fn check() -> Result<(), String> {
+    shell::cargo(&["fmt", "--all", "--check"])?;
+    shell::cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
+    shell::cargo_with(&["doc", "--workspace", "--no-deps", "--quiet"], &[("RUSTDOCFLAGS", "-D warnings")])
+}

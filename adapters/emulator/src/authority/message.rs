@@ -329,8 +329,10 @@ pub enum Cause {
     WrongKeys,
     /// `client_id` in the body beside a Basic header.
     ClientIdTwice,
-    /// A value that was never issued, or died so long ago that it is forgotten.
+    /// A token that was never issued, or died so long ago that it is forgotten.
     UnknownToken,
+    /// A code that was never issued.
+    UnknownCode,
     /// An access token where a refresh token belongs, or the other way round.
     WrongTokenType,
     /// The token is another app's, or of the app's other environment (APP-3).

@@ -15,8 +15,8 @@ use super::request::{Call, Parameters, Repeated, Route};
 use super::sign::{LazyKey, SignError};
 use super::{Consent, Shared, page};
 use crate::authority::{
-    ApiError, AuthorizeRequest, Callback, Company, Consideration, Decision, Environment, IdClaims,
-    TokenGrant, TokenRequest, Tokens,
+    ApiError, AuthorizeRequest, Callback, ClientAuth, Company, Consideration, Decision, Environment,
+    IdClaims, TokenGrant, TokenRequest, Tokens,
 };
 use crate::fault::Endpoint;
 
@@ -181,7 +181,7 @@ async fn token(shared: &Arc<Shared>, call: &Call, plan: &Plan) -> Reply {
     if call.method != Method::POST {
         return Reply::method_not_allowed("POST");
     }
-    let request = match token_request(call) {
+    let request = match token_request(shared, call) {
         Ok(request) => request,
         Err(refusal) => return *refusal,
     };
@@ -201,7 +201,14 @@ async fn token(shared: &Arc<Shared>, call: &Call, plan: &Plan) -> Reply {
     }
 }
 
-fn token_request(call: &Call) -> Result<TokenRequest, Box<Reply>> {
+/// Intuit's SDKs send ID and secret as they are, generic clients form-encode them (RFC 6749 section 2.3.1). For keys of
+/// letters and digits, as Intuit's are, that is the same; for others both are taken.
+fn client(shared: &Shared, call: &Call) -> ClientAuth {
+    let plain = call.client();
+    if shared.authority().recognises(&plain) { plain } else { call.decoded_client() }
+}
+
+fn token_request(shared: &Shared, call: &Call) -> Result<TokenRequest, Box<Reply>> {
     let invalid = |description: &str| Box::new(Reply::oauth_error(400, "invalid_request", Some(description)));
     let one =
         |name| call.form.one(name).map_err(|Repeated(name)| invalid(&format!("{name} comes more than once")));
@@ -222,7 +229,7 @@ fn token_request(call: &Call) -> Result<TokenRequest, Box<Reply>> {
         None => return Err(invalid("grant_type is missing or empty")),
     };
     let include_hard_expiry = call.header("x-include-refresh-token-hard-expires-in") == Some("true");
-    Ok(TokenRequest { client: call.client(), grant, include_hard_expiry })
+    Ok(TokenRequest { client: client(shared, call), grant, include_hard_expiry })
 }
 
 fn token_members(tokens: &Tokens, id_token: Option<String>) -> Vec<(&'static str, Value)> {
@@ -273,8 +280,8 @@ fn revoke(shared: &Shared, call: &Call) -> Reply {
         let way_out = "send `token` once, as JSON {\"token\":\"…\"} or as a form, with its Content-Type";
         return Reply::oauth_error(400, "invalid_request", Some(way_out));
     };
-    let now = shared.clock.now();
-    let revoked = shared.authority().revoke(now, &call.client(), token);
+    let (now, client) = (shared.clock.now(), client(shared, call));
+    let revoked = shared.authority().revoke(now, &client, token);
     match revoked {
         Ok(()) => Reply::empty(200),
         Err(error) => Reply::token_error(&error),

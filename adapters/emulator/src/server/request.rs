@@ -6,6 +6,7 @@ use base64ct::{Base64, Encoding};
 use hyper::body::Bytes;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, header};
+use percent_encoding::percent_decode_str;
 
 use super::log::{shortened, shown};
 use crate::authority::{ClientAuth, Environment};
@@ -132,7 +133,7 @@ impl Call {
         found.eq_ignore_ascii_case(scheme).then(|| rest.trim())
     }
 
-    /// Who asks, as header and body say it. Intuit takes ID and secret as they are, without percent-encoding.
+    /// Who asks, as header and body say it, ID and secret as they are.
     pub(super) fn client(&self) -> ClientAuth {
         let basic = self.authorization("basic").and_then(|encoded| {
             let text = String::from_utf8(Base64::decode_vec(encoded).ok()?).ok()?;
@@ -144,6 +145,13 @@ impl Call {
             body_client_id: self.form.first("client_id").map(Into::into),
             body_client_secret: self.form.first("client_secret").map(Into::into),
         }
+    }
+
+    /// The same with ID and secret form-decoded, as RFC 6749 section 2.3.1 has it.
+    pub(super) fn decoded_client(&self) -> ClientAuth {
+        let client = self.client();
+        let basic = client.basic.map(|(client_id, secret)| (form_decoded(&client_id), form_decoded(&secret)));
+        ClientAuth { basic, ..client }
     }
 
     /// The parameters as the log shows them.
@@ -162,6 +170,11 @@ impl Call {
             None => self.header("authorization").map(|_| "unreadable".into()),
         }
     }
+}
+
+fn form_decoded(text: &str) -> String {
+    let with_blanks = text.replace('+', " ");
+    percent_decode_str(&with_blanks).decode_utf8_lossy().into_owned()
 }
 
 fn content_type(headers: &HeaderMap) -> &str {

@@ -1,0 +1,31 @@
+//! The guide: how a grant lives, what the core decides and why, and what an adapter owes it.
+//!
+//! - [`life`]: the states of a grant, and what moves it
+//! - [`storing`]: the record, revisions, and several writers
+//! - [`requests`]: the four classes of outcome, and what an HTTP adapter must and must never do
+//! - [`consents`]: the authorization URL, `state`, the callback, wider consents
+//! - [`clocks`]: time as an argument, and clocks that are wrong
+//! - [`memory`]: buffers, their sizes, and secrets in them
+
+#![doc = include_str!("guide/index.md")]
+
+#[doc = include_str!("guide/life.md")]
+pub mod life {}
+
+#[doc = include_str!("guide/storing.md")]
+pub mod storing {}
+
+#[doc = include_str!("guide/requests.md")]
+pub mod requests {}
+
+#[doc = include_str!("guide/consents.md")]
+pub mod consents {}
+
+#[doc = include_str!("guide/clocks.md")]
+pub mod clocks {}
+
+#[doc = include_str!("guide/memory.md")]
+pub mod memory {}
+
+#[doc = include_str!("../CHANGELOG.md")]
+pub mod changelog {}

@@ -1,0 +1,67 @@
+//! What a suite needs and the machine may not have.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::shell::{run, say, succeeds, top};
+
+/// A Debian package, for the command that it brings.
+pub(crate) fn debian(command: &str, packages: &[&str]) -> Result<(), String> {
+    if succeeds(command, &["--version"]) {
+        return Ok(());
+    }
+    say(&format!("{command} is not there: installing {}", packages.join(", ")));
+    let refused = |why| {
+        format!(
+            "{command} is needed and could not be installed ({why}): install {} by hand",
+            packages.join(", ")
+        )
+    };
+    let apt = |arguments: &[&str]| {
+        run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    apt(&["update", "-qq"]).map_err(refused)?;
+    apt(&[&["install", "-y", "-qq", "--no-install-recommends"], packages].concat()).map_err(refused)?;
+    if succeeds(command, &["--version"]) { Ok(()) } else { Err(refused("it still does not run".into())) }
+}
+
+/// The packages that a folder's `package.json` names, installed beside it.
+pub(crate) fn npm(folder: &str) -> Result<PathBuf, String> {
+    debian("node", &["nodejs"])?;
+    debian("npm", &["npm"])?;
+    let folder = top().join(folder);
+    let verb = if folder.join("package-lock.json").exists() { "ci" } else { "install" };
+    run(Command::new("npm")
+        .args([verb, "--no-audit", "--no-fund", "--loglevel=error"])
+        .current_dir(&folder))?;
+    Ok(folder)
+}
+
+/// A Python with the packages of a folder's `requirements.txt`, in an environment of its own under `target/`.
+pub(crate) fn python(folder: &str) -> Result<PathBuf, String> {
+    debian("python3", &["python3"])?;
+    let requirements = top().join(folder).join("requirements.txt");
+    let home = top().join("target/xtask").join(folder.replace('/', "-"));
+    let python = home.join("bin/python");
+    if !python.exists() {
+        if !succeeds("python3", &["-c", "import ensurepip"]) {
+            say("python3 cannot make an environment of its own: installing python3-venv");
+            run(Command::new("apt-get").args(["update", "-qq"]))?;
+            run(Command::new("apt-get").args(["install", "-y", "-qq", "python3-venv"]))?;
+        }
+        run(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
+    }
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements))?;
+    Ok(python)
+}
+
+/// A target of rustc's, by rustup; `None` where only Debian's toolchain can build for it.
+pub(crate) fn target(name: &str) -> Result<Option<&'static str>, String> {
+    let rustup = |arguments: &[&str]| succeeds("rustup", arguments);
+    if rustup(&["target", "add", name]) {
+        return Ok(None);
+    }
+    say(&format!("rustup cannot bring {name}: core is built from Debian's source of the standard library"));
+    debian("/usr/bin/cargo", &["rustc-web", "cargo-web", "rust-web-src"])?;
+    Ok(Some("/usr/bin/cargo"))
+}
