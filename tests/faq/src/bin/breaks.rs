@@ -102,6 +102,7 @@ struct Copy {
 impl Copy {
     /// Brings the copy up to date, leaving alone what is the same, so that little is built anew.
     fn make(&self) -> Result<(), String> {
+        fs::create_dir_all(&self.tree).map_err(|error| format!("{}: {error}", self.tree.display()))?;
         for name in ["Cargo.toml", "Cargo.lock", "core", "adapters", "tests"] {
             copy(&root().join(name), &self.tree.join(name))?;
         }
