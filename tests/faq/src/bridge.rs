@@ -6,7 +6,8 @@
 use base64ct::{Base64, Encoding};
 use evergrant::{Http, Provider};
 use evergrant_emulator::authority::{
-    Authority, AuthorizeRequest, Callback, ClientAuth, Environment, TokenError, TokenGrant, TokenRequest, Tokens,
+    Authority, AuthorizeRequest, Callback, ClientAuth, Environment, TokenError, TokenGrant, TokenRequest,
+    Tokens,
 };
 use serde_json::{Value, json};
 
@@ -54,8 +55,10 @@ impl Letter {
 
     fn client(&self) -> ClientAuth {
         let basic = self.header("authorization").and_then(|value| value.strip_prefix("Basic "));
-        let basic = basic.and_then(|text| Base64::decode_vec(text).ok()).and_then(|raw| String::from_utf8(raw).ok());
-        let basic = basic.and_then(|text| text.split_once(':').map(|(id, secret)| (id.into(), secret.into())));
+        let basic =
+            basic.and_then(|text| Base64::decode_vec(text).ok()).and_then(|raw| String::from_utf8(raw).ok());
+        let basic =
+            basic.and_then(|text| text.split_once(':').map(|(id, secret)| (id.into(), secret.into())));
         ClientAuth {
             basic,
             body_client_id: self.field("client_id"),

@@ -129,7 +129,9 @@ pub fn i3(world: &World) -> Verdict {
                 let pair = came_with.get(token.as_str());
                 let durable = access_in(stored) == *token
                     && pair.is_none_or(|refresh| tokens_in(stored).iter().any(|held| held == refresh));
-                require(durable, || format!("an access token was handed out at {at} that no record holds whole"))?;
+                require(durable, || {
+                    format!("an access token was handed out at {at} that no record holds whole")
+                })?;
             }
             _ => {}
         }
@@ -168,12 +170,8 @@ struct Evidence {
 /// It ended on less, or bytes were deleted.
 pub fn i4(world: &World) -> Verdict {
     let policy = &world.app.provider().policy;
-    let mut evidence = Evidence {
-        known: Known::default(),
-        durable: Known::default(),
-        sent: HashMap::new(),
-        trusted: true,
-    };
+    let mut evidence =
+        Evidence { known: Known::default(), durable: Known::default(), sent: HashMap::new(), trusted: true };
     let mut last: Option<&Reply> = None;
     for entry in &world.log {
         match entry {
@@ -193,7 +191,9 @@ pub fn i4(world: &World) -> Verdict {
                 let Evidence { known, trusted, .. } = &evidence;
                 bytes_are_kept(step)?;
                 let ended = match (step.before.grant, step.after.grant) {
-                    (Grant::Closed { reason, .. }, Grant::Closed { reason: now, .. }) if reason == now => None,
+                    (Grant::Closed { reason, .. }, Grant::Closed { reason: now, .. }) if reason == now => {
+                        None
+                    }
                     (_, Grant::Closed { reason, .. }) => Some(reason),
                     _ => None,
                 };
@@ -233,11 +233,8 @@ fn collect(evidence: &mut Evidence, step: &Step, reply: Option<&Reply>) {
         known.signs = false;
         let number = |name| reply.and_then(|reply| reply.number(name));
         let sent = step.answers.and_then(|call| sent_at.get(&call)).copied().unwrap_or(step.clock);
-        known.good = Some((
-            sent,
-            number("x_refresh_token_expires_in"),
-            number("x_refresh_token_hard_expires_in"),
-        ));
+        known.good =
+            Some((sent, number("x_refresh_token_expires_in"), number("x_refresh_token_hard_expires_in")));
     }
     if matches!(step.name, "api" | "disconnected") && step.outcome.is_ok()
         || matches!(told, Some(Tell::Poisoned))
@@ -257,10 +254,8 @@ fn by_the_clock(known: &Known, step: &Step, reason: Reason) -> bool {
 }
 
 fn bytes_are_kept(step: &Step) -> Verdict {
-    let wiped = matches!(
-        step.after.grant,
-        Grant::Closed { reason: Reason::Revoked | Reason::RevokeUnanswered, .. }
-    );
+    let wiped =
+        matches!(step.after.grant, Grant::Closed { reason: Reason::Revoked | Reason::RevokeUnanswered, .. });
     let there_were = !matches!(step.before.grant, Grant::Unlinked);
     require(!there_were || wiped || !step.held.is_empty(), || {
         format!("{} at {} deleted the refresh token", step.name, step.at)
@@ -297,7 +292,9 @@ pub fn i5(world: &World) -> Verdict {
                         Grant::Closed { reason: Reason::Revoked | Reason::RevokeUnanswered, .. }
                     )
                 {
-                    require(step.held.contains(token), || format!("the newest token is gone at {}", step.at))?;
+                    require(step.held.contains(token), || {
+                        format!("the newest token is gone at {}", step.at)
+                    })?;
                 }
             }
             _ => {}
@@ -443,7 +440,9 @@ fn may_be_sent(world: &World) -> bool {
     match doubt.lost {
         evergrant::phase::Lost::None => true,
         // With two days to spare, so that the verdict does not hang on the last second.
-        evergrant::phase::Lost::Since(first) => world.now().since(first).saturating_add(3_600) < policy.replay_for,
+        evergrant::phase::Lost::Since(first) => {
+            world.now().since(first).saturating_add(3_600) < policy.replay_for
+        }
     }
 }
 

@@ -32,7 +32,10 @@ pub struct Rule {
 pub fn list() -> Vec<Rule> {
     let text = read(&root().join("tests/faq/rules.md"));
     let cells = |line: &str| -> Vec<String> { line.split('|').map(|cell| cell.trim().to_owned()).collect() };
-    let rows = text.lines().map(cells).filter(|row| row.len() == 4 && row[1].contains('-') && !row[1].starts_with('-'));
+    let rows = text
+        .lines()
+        .map(cells)
+        .filter(|row| row.len() == 4 && row[1].contains('-') && !row[1].starts_with('-'));
     rows.map(|row| Rule { id: row[1].clone(), text: row[2].clone() }).collect()
 }
 
@@ -52,8 +55,11 @@ pub fn modules() -> BTreeMap<String, String> {
     for file in files(&root().join("tests/faq/tests")) {
         let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         for line in read(&file).lines() {
-            let Some(module) = line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(" {")) else { continue };
-            let rule = PREFIXES.iter().any(|prefix| module.starts_with(&format!("{}_", prefix.to_lowercase())));
+            let Some(module) = line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(" {")) else {
+                continue;
+            };
+            let rule =
+                PREFIXES.iter().any(|prefix| module.starts_with(&format!("{}_", prefix.to_lowercase())));
             if rule {
                 let before = found.insert(module.to_owned(), name.clone());
                 assert!(before.is_none(), "module {module} is there twice");
@@ -125,7 +131,8 @@ pub fn break_of(id: &str) -> Option<Break> {
     let what = parts.next().unwrap_or_default().trim().to_owned();
     let edits = parts.map(|part| {
         let (file, rest) = part.split_once('\n').unwrap_or((part, ""));
-        let (find, replace) = rest.split_once("\n--- becomes\n").unwrap_or_else(|| panic!("{id}: no `--- becomes`"));
+        let (find, replace) =
+            rest.split_once("\n--- becomes\n").unwrap_or_else(|| panic!("{id}: no `--- becomes`"));
         (file.trim().to_owned(), find.to_owned(), replace.trim_end_matches('\n').to_owned())
     });
     Some(Break { id: id.to_owned(), what, edits: edits.collect() })
@@ -144,7 +151,8 @@ pub fn table() -> String {
     for Rule { id, text } in list() {
         let module = module(&id);
         let tested = modules.get(&module).map_or_else(String::new, |file| format!("`{file}`, `{module}`"));
-        let places: Vec<String> = citations.get(&id).into_iter().flatten().map(|file| format!("`{file}`")).collect();
+        let places: Vec<String> =
+            citations.get(&id).into_iter().flatten().map(|file| format!("`{file}`")).collect();
         let what = break_of(&id).map_or_else(String::new, |broken| broken.what.replace('\n', " "));
         // Writing into a string cannot fail.
         let _ = writeln!(out, "| {id} | {text} | {} | {tested} | {what} |", places.join(" "));
@@ -166,7 +174,9 @@ pub fn committed(path: &str, text: &str) -> Result<(), String> {
         return Ok(());
     }
     let differs = there.lines().zip(text.lines()).find(|(one, other)| one != other);
-    Err(format!("{path} is not what it must be; run with UPDATE_TABLES=1 and look at the change: {differs:?}"))
+    Err(format!(
+        "{path} is not what it must be; run with UPDATE_TABLES=1 and look at the change: {differs:?}"
+    ))
 }
 
 fn read(path: &Path) -> String {

@@ -3,7 +3,7 @@
 use evergrant::{Input, Scopes};
 use evergrant_emulator::authority::{Decision, Policy};
 
-use crate::world::{Clock, DAY, Fault, HOUR, MODELS, MINUTE, Outage, REALM, REDIRECT, TOOL, World, approve};
+use crate::world::{Clock, DAY, Fault, HOUR, MINUTE, MODELS, Outage, REALM, REDIRECT, TOOL, World, approve};
 
 /// A life: a model of the authority, and what happens under it.
 #[derive(Clone, Debug)]
@@ -62,8 +62,37 @@ pub enum Event {
 }
 
 const WAITS: [u64; 32] = [
-    1, 2, 59, 60, 61, 299, 300, 301, 599, 600, 900, 3_299, 3_300, 3_540, 3_599, 3_600, 3_601, 6 * HOUR, 12 * HOUR,
-    DAY - 61, DAY - 60, DAY - 1, DAY, DAY + 1, 2 * DAY, 7 * DAY, 50 * DAY, 86 * DAY, 87 * DAY, 100 * DAY, 101 * DAY,
+    1,
+    2,
+    59,
+    60,
+    61,
+    299,
+    300,
+    301,
+    599,
+    600,
+    900,
+    3_299,
+    3_300,
+    3_540,
+    3_599,
+    3_600,
+    3_601,
+    6 * HOUR,
+    12 * HOUR,
+    DAY - 61,
+    DAY - 60,
+    DAY - 1,
+    DAY,
+    DAY + 1,
+    2 * DAY,
+    7 * DAY,
+    50 * DAY,
+    86 * DAY,
+    87 * DAY,
+    100 * DAY,
+    101 * DAY,
     400 * DAY,
 ];
 
@@ -106,7 +135,8 @@ fn event(kind: u8, value: u8, may_lie: bool) -> Event {
         9..=12 => Event::Demand,
         13 | 14 => Event::Refresh,
         15 => Event::Ask(
-            [Scopes::ACCOUNTING, Scopes::ACCOUNTING.with(Scopes::OPENID), Scopes::OPENID, Scopes::PAYMENT][pick % 4],
+            [Scopes::ACCOUNTING, Scopes::ACCOUNTING.with(Scopes::OPENID), Scopes::OPENID, Scopes::PAYMENT]
+                [pick % 4],
             [REDIRECT, TOOL][pick / 4 % 2],
         ),
         16 | 17 => Event::Approve,
@@ -156,7 +186,9 @@ fn clock(value: u8) -> Clock {
         2 | 3 => Clock::Off(off),
         4 | 5 => Clock::Off(-off),
         6 => Clock::Unset,
-        _ => Clock::Stopped([0, 1, 1_577_836_799, 1_577_836_800, u64::MAX - 1, u64::MAX][usize::from(value / 8) % 6]),
+        _ => Clock::Stopped(
+            [0, 1, 1_577_836_799, 1_577_836_800, u64::MAX - 1, u64::MAX][usize::from(value / 8) % 6],
+        ),
     }
 }
 

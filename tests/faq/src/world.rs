@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use evergrant::phase::Issued;
 use evergrant::{
-    App, Ask, Call, ClientSecret, Due, Effects, Error, Input, Keys, Phase, Provider, Purpose, Received, Record,
-    Scopes, Session, StateKey, Tell, Time, api,
+    App, Ask, Call, ClientSecret, Due, Effects, Error, Input, Keys, Phase, Provider, Purpose, Received,
+    Record, Scopes, Session, StateKey, Tell, Time, api,
 };
 use evergrant_emulator::authority::{
     Authority, AuthorizeError, Config, Decision, Environment, Keys as TheirKeys, Lengths, Policy,
@@ -544,7 +544,13 @@ impl World {
 
     /// Sends a call. `None`: nothing comes back and nobody says so; `Some(None)`: no answer.
     fn send(&mut self, call: Call) -> Option<Option<Reply>> {
-        let letter = self.letter(call).unwrap_or_else(|error| panic!("a call that was just stored cannot be sent: {error:?}, {:?}, {:#?}", self.session.phase(), self.log.iter().rev().take(6).collect::<Vec<_>>()));
+        let letter = self.letter(call).unwrap_or_else(|error| {
+            panic!(
+                "a call that was just stored cannot be sent: {error:?}, {:?}, {:#?}",
+                self.session.phase(),
+                self.log.iter().rev().take(6).collect::<Vec<_>>()
+            )
+        });
         let outage = self.outage.map(|outage| match outage {
             Outage::Lost => Fault::LostBefore,
             Outage::Unavailable => Fault::Status(503),
@@ -697,7 +703,8 @@ impl World {
     pub fn random(&mut self) -> [u8; 64] {
         let mut bytes = [0; 64];
         for chunk in bytes.chunks_mut(8) {
-            self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.random =
+                self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             chunk.copy_from_slice(&(self.random ^ (self.random >> 29)).to_be_bytes());
         }
         bytes

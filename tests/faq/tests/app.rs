@@ -1,6 +1,8 @@
 //! What is an app, and what are its keys?
 
-use evergrant::{App, AppError, ClientSecret, Error, Input, Keys, Provider, Record, RecordError, Scopes, api};
+use evergrant::{
+    App, AppError, ClientSecret, Error, Input, Keys, Provider, Record, RecordError, Scopes, api,
+};
 use evergrant_emulator::authority::{Authority, Config, ConfigError, Environment, Keys as TheirKeys};
 use faq::bridge;
 use faq::world::{KEYS, Life, MODELS, REALM, REDIRECT, World, production, sandbox};

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use evergrant::{
-    App, Callback, CallbackError, ClientSecret, Error, Input, Keys, Provider, Purpose, Refused, Scopes, Signed,
-    SignedAsk, StateKey, Time, signed_url,
+    App, Callback, CallbackError, ClientSecret, Error, Input, Keys, Provider, Purpose, Refused, Scopes,
+    Signed, SignedAsk, StateKey, Time, signed_url,
 };
 use evergrant_emulator::authority::{Decision, Policy};
 use faq::bridge;
@@ -20,7 +20,13 @@ fn state_of(url: &str) -> String {
 }
 
 fn signed(random: [u8; 16]) -> SignedAsk<'static> {
-    SignedAsk { redirect_uri: REDIRECT, scopes: Scopes::ACCOUNTING, random, carry: b"cart 7", binding: b"cookie" }
+    SignedAsk {
+        redirect_uri: REDIRECT,
+        scopes: Scopes::ACCOUNTING,
+        random,
+        carry: b"cart 7",
+        binding: b"cookie",
+    }
 }
 
 fn signed_state(app: &App<'_>, at: u64, ask: &SignedAsk<'_>) -> String {

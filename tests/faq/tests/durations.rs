@@ -49,7 +49,9 @@ mod dur_1 {
     fn an_hour_unless_the_answer_says_otherwise() {
         for model in MODELS {
             let mut world = World::linked(model);
-            world.faults.push_back(Fault::Edit(|body| drop(body.as_object_mut().unwrap().remove("expires_in"))));
+            world
+                .faults
+                .push_back(Fault::Edit(|body| drop(body.as_object_mut().unwrap().remove("expires_in"))));
             world.wait(HOUR);
             assert!(world.demand().is_some());
             world.wait(3_599);

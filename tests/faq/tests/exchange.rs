@@ -84,9 +84,8 @@ mod exc_1 {
         let _ = world.callback(&back).unwrap();
         let mut second = faq::world::restore(&world.app, &stored);
         let (app, now) = (world.app, world.now());
-        let effects = second
-            .handle(&app, now, evergrant::Input::Callback { text: &back, binding: &[] })
-            .unwrap();
+        let effects =
+            second.handle(&app, now, evergrant::Input::Callback { text: &back, binding: &[] }).unwrap();
         // Its intent has a revision that the store has seen: the write is refused, and without it nothing is sent.
         assert!(effects.store.unwrap() <= world.session.phase().revision);
         let call = effects.send.unwrap();

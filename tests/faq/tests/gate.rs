@@ -44,8 +44,14 @@ fn every_rule_has_a_break_that_still_applies() {
         let broken = break_of(&rule.id).unwrap_or_else(|| panic!("{} has no break", rule.id));
         assert!(!broken.what.is_empty() && !broken.edits.is_empty(), "{}", rule.id);
         for (file, find, replace) in &broken.edits {
-            let text = std::fs::read_to_string(root().join(file)).unwrap_or_else(|_| panic!("{}: {file}", rule.id));
-            assert_eq!(text.matches(find.as_str()).count(), 1, "{}: must be found once in {file}:\n{find}", rule.id);
+            let text =
+                std::fs::read_to_string(root().join(file)).unwrap_or_else(|_| panic!("{}: {file}", rule.id));
+            assert_eq!(
+                text.matches(find.as_str()).count(),
+                1,
+                "{}: must be found once in {file}:\n{find}",
+                rule.id
+            );
             assert_ne!(find, replace);
         }
     }

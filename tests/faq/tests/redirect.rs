@@ -1,8 +1,6 @@
 //! What is a redirect URI, and what may it be?
 
-use evergrant::{
-    App, AppError, Ask, Callback, CallbackError, Error, Input, Keys, Provider, Purpose, Scopes,
-};
+use evergrant::{App, AppError, Ask, Callback, CallbackError, Error, Input, Keys, Provider, Purpose, Scopes};
 use evergrant_emulator::authority::{AuthorizeError, Environment, check_redirect_uri};
 use faq::bridge;
 use faq::world::{KEYS, Life, MODELS, REALM, REDIRECT, TOOL, World, approve, sandbox};
@@ -69,7 +67,11 @@ mod red_2 {
         let now = evergrant::Time::from_unix(faq::world::START);
         for uri in NEARLY {
             let mut session = Life::new(&app);
-            assert_eq!(session.handle(&app, now, Input::Ask(ask(uri))), Err(Error::RedirectUriUnknown), "{uri}");
+            assert_eq!(
+                session.handle(&app, now, Input::Ask(ask(uri))),
+                Err(Error::RedirectUriUnknown),
+                "{uri}"
+            );
         }
         let mut session = Life::new(&app);
         assert!(session.handle(&app, now, Input::Ask(ask(REDIRECT))).is_ok());
@@ -116,7 +118,8 @@ mod red_3 {
         let local = ["http://localhost:8000/callback"];
         assert!(app_with(&Provider::INTUIT_SANDBOX, &local).is_ok());
         assert_eq!(app_with(&Provider::INTUIT_PRODUCTION, &local).err(), Some(AppError::NotHttps(0)));
-        for trick in ["http://localhost.evil.example/", "http://localhost@evil.example/", "http://127.0.0.1/"] {
+        for trick in ["http://localhost.evil.example/", "http://localhost@evil.example/", "http://127.0.0.1/"]
+        {
             assert!(app_with(&Provider::INTUIT_SANDBOX, &[trick]).is_err(), "{trick}");
         }
     }

@@ -235,7 +235,10 @@ mod ref_4 {
             let ended = matches!(world.session.phase().grant, Grant::Closed { reason: Reason::Refused, .. });
             assert!(ended, "{:?}", world.session.phase());
             assert_eq!(world.held(), held, "no error path deletes token bytes (I4)");
-            assert_eq!(world.sent(Purpose::Refresh).count(), usize::from(world.app.provider().policy.refusals));
+            assert_eq!(
+                world.sent(Purpose::Refresh).count(),
+                usize::from(world.app.provider().policy.refusals)
+            );
         }
     }
 

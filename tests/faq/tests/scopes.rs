@@ -143,7 +143,8 @@ mod sco_3 {
         for model in MODELS {
             let mut world = World::new(model);
             let wider: fn(&mut serde_json::Value) = |body| {
-                body["scope"] = "com.intuit.quickbooks.accounting com.intuit.quickbooks.payment openid".into();
+                body["scope"] =
+                    "com.intuit.quickbooks.accounting com.intuit.quickbooks.payment openid".into();
             };
             world.faults.push_back(Fault::Edit(wider));
             world.link(Scopes::ACCOUNTING);

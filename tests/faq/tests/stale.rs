@@ -124,7 +124,8 @@ mod sta_3 {
             let settled = world.sent(Purpose::Refresh).count();
             world.live(10 * DAY);
             assert!(world.demand().is_some());
-            let again = world.sent(Purpose::Refresh).skip(settled).any(|sent| Some(&sent.secret) == stale.as_ref());
+            let again =
+                world.sent(Purpose::Refresh).skip(settled).any(|sent| Some(&sent.secret) == stale.as_ref());
             assert!(!again, "{model:?}");
         }
     }
@@ -266,7 +267,8 @@ mod sta_5 {
     #[test]
     fn no_refresh_token_in_the_answer_is_the_same_one() {
         for empty in [
-            (|body| drop(body.as_object_mut().unwrap().remove("refresh_token"))) as fn(&mut serde_json::Value),
+            (|body| drop(body.as_object_mut().unwrap().remove("refresh_token")))
+                as fn(&mut serde_json::Value),
             |body| body["refresh_token"] = "".into(),
             |body| body["refresh_token"] = serde_json::Value::Null,
         ] {

@@ -54,7 +54,11 @@ fn table() -> String {
          is its consent + its grant. Made by\n`tests/faq/tests/transitions.rs`.\n",
     );
     for (name, phase) in phases() {
-        let _ = writeln!(out, "\n## {name}\n\n{}\n\n| Event | Then | Effects |\n| --- | --- | --- |", describe(&phase));
+        let _ = writeln!(
+            out,
+            "\n## {name}\n\n{}\n\n| Event | Then | Effects |\n| --- | --- | --- |",
+            describe(&phase)
+        );
         for (label, event) in events() {
             let row = match step(&POLICY, phase, NOW, event) {
                 Err(refused) => format!("refused: {refused} | "),
@@ -123,7 +127,8 @@ fn every_phase_leads_on() {
         for (label, event) in events() {
             let Ok(taken) = step(&POLICY, phase, NOW, event) else { continue };
             let stored = Phase { unsaved: false, ..taken.phase };
-            checks::leads_on(&POLICY, &stored, NOW).unwrap_or_else(|wrong| panic!("{name}, {label}: {wrong}"));
+            checks::leads_on(&POLICY, &stored, NOW)
+                .unwrap_or_else(|wrong| panic!("{name}, {label}: {wrong}"));
         }
     }
 }
@@ -141,7 +146,11 @@ fn whatever_changes_is_stored() {
             assert_eq!(taken.effects.store.is_some(), changed || phase.unsaved, "{name}, {label}");
             assert!(taken.effects.send.is_none() || changed, "{name}, {label}: sent without an intent");
             assert!(!changed || taken.phase.revision == phase.revision + 1, "{name}, {label}");
-            assert_eq!(taken.effects.send, taken.effects.send.and(taken.phase.in_flight()), "{name}, {label}");
+            assert_eq!(
+                taken.effects.send,
+                taken.effects.send.and(taken.phase.in_flight()),
+                "{name}, {label}"
+            );
         }
     }
 }

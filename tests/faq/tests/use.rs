@@ -139,7 +139,8 @@ mod use_3 {
             let _ = world.input("disconnected", evergrant::Input::Disconnected).unwrap();
             world.live(8 * HOUR);
             let phase = *world.session.phase();
-            let closed = matches!(phase.grant, evergrant::phase::Grant::Closed { reason: Reason::Disconnected, .. });
+            let closed =
+                matches!(phase.grant, evergrant::phase::Grant::Closed { reason: Reason::Disconnected, .. });
             assert!(closed, "{phase:?}");
             assert_eq!(world.demand(), None);
         }

@@ -111,7 +111,11 @@ impl Copy {
 
     fn compile(&self, file: &str) -> Result<(), String> {
         let output = self.cargo(&["test", "--offline", "-p", "faq", "--test", file, "--no-run"])?;
-        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
     }
 
     /// Runs a module with some edits made, and takes them back.
