@@ -1213,6 +1213,9 @@ fn refresh(policy: &Policy, phase: Phase, now: Time) -> Moved {
         }
         Grant::Refreshing { .. } => Err(busy(policy, &phase, now)),
         Grant::Closed { reason: Reason::Expired | Reason::HardEnd, held } if held.ended(now).is_none() => {
+            if phase.busy_until(policy).is_some() {
+                return Err(busy(policy, &phase, now));
+            }
             Ok(begin_refresh(policy, phase, now, held, Doubt::default()))
         }
         Grant::Unlinked => Err(Refused::NotLinked),
