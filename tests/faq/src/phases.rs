@@ -109,6 +109,7 @@ pub fn phases() -> Vec<(&'static str, Phase)> {
             grant(Grant::Closed { reason: Reason::Expired, held: Held { refresh_for: 900, ..HELD } }),
         ),
         ("closed: expired, clock put right", grant(closed(Reason::Expired))),
+        ("closed: expired, clock put right, exchanging", with(EXCHANGING, closed(Reason::Expired))),
         (
             "closed: hard end",
             grant(Grant::Closed { reason: Reason::HardEnd, held: Held { hard_for: 900, ..HELD } }),

@@ -544,13 +544,9 @@ impl World {
 
     /// Sends a call. `None`: nothing comes back and nobody says so; `Some(None)`: no answer.
     fn send(&mut self, call: Call) -> Option<Option<Reply>> {
-        let letter = self.letter(call).unwrap_or_else(|error| {
-            panic!(
-                "a call that was just stored cannot be sent: {error:?}, {:?}, {:#?}",
-                self.session.phase(),
-                self.log.iter().rev().take(6).collect::<Vec<_>>()
-            )
-        });
+        let letter = self
+            .letter(call)
+            .unwrap_or_else(|error| panic!("a call that was just stored cannot be sent: {error}"));
         let outage = self.outage.map(|outage| match outage {
             Outage::Lost => Fault::LostBefore,
             Outage::Unavailable => Fault::Status(503),

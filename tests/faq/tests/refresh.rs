@@ -115,6 +115,22 @@ mod ref_2 {
         }
     }
 
+    /// Also where the grant had ended by a clock that was wrong, and has been put right since.
+    #[test]
+    fn a_revived_grant_waits_for_the_exchange_as_well() {
+        let mut world = World::linked(MODELS[0]);
+        world.set_clock(faq::world::Clock::Off(200 * 86_400));
+        world.settle();
+        world.set_clock(faq::world::Clock::Right);
+        let url = world.ask(faq::world::REDIRECT, evergrant::Scopes::PAYMENT).unwrap();
+        let back = world.decide(&url, faq::world::approve()).unwrap();
+        world.faults.push_back(Fault::Silent(false));
+        let _ = world.callback(&back).unwrap();
+        let busy = world.input("refresh", Input::Refresh);
+        let held_up = matches!(busy, Err(Error::Refused(Refused::Busy { .. })));
+        assert!(held_up, "{busy:?}");
+    }
+
     /// An exchange in flight holds a refresh up as well, and nobody is woken for nothing meanwhile.
     #[test]
     fn an_exchange_and_a_refresh_never_cross() {

@@ -289,7 +289,10 @@ mod refused {
         all
     }
 
-    fn sessions() -> Vec<(&'static str, Box<dyn Fn() -> Glass>)> {
+    /// A phase by name, and how a session comes into it.
+    type Way = (&'static str, Box<dyn Fn() -> Glass>);
+
+    fn sessions() -> Vec<Way> {
         let app = app();
         let asked = move || {
             let mut glass = Glass::new(&app);
