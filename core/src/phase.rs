@@ -251,6 +251,14 @@ pub enum Reason {
     RevokeUnanswered,
 }
 
+impl Reason {
+    /// Whether the app itself put an end to it. Any other end is what was concluded here, and a token that arrives after it
+    /// says otherwise.
+    const fn is_by_the_app(self) -> bool {
+        matches!(self, Self::Revoked | Self::RevokeUnanswered)
+    }
+}
+
 /// What can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
@@ -459,7 +467,7 @@ pub enum Bytes {
     TakeCode,
     /// Wipe the code.
     DropCode,
-    /// Hold the answer's tokens, and wipe the code and every other token.
+    /// Hold the answer's tokens, and wipe every other token; after an exchange the code as well.
     TakeTokens,
     /// Hold the answer's refresh token as a candidate.
     TakeCandidate,
@@ -527,7 +535,9 @@ pub enum Refused {
 pub enum Due {
     /// The record is to be stored, now.
     Store,
-    /// A [`Event::Tick`] at this moment; at once where it has passed.
+    /// A [`Event::Tick`] at this moment; at once where it has passed. Whoever sleeps until then wakes up once an hour all
+    /// the same, for a tick that costs nothing: a clock that was ahead and is put right leaves deadlines years away, which
+    /// a tick finds out, and a sleeper does not.
     Tick(Time),
     /// The user: nothing happens without a consent.
     Consent,
@@ -607,7 +617,7 @@ impl Phase {
             Grant::Refreshing { sent_at, .. } | Grant::Revoking { sent_at, .. } => {
                 Some(sent_at.plus(policy.call_for))
             }
-            Grant::Unrevoked { retry_at, .. } => Some(retry_at),
+            Grant::Unrevoked { retry_at, .. } => Some(retry_at.max(free_at)),
             Grant::Unlinked | Grant::Closed { .. } => None,
         };
         match (consent, grant) {
@@ -879,7 +889,10 @@ pub fn step(policy: &Policy, phase: Phase, now: Time, event: Event) -> Result<St
         Event::Declined(proof) => declined(policy, phase, now, proof)?,
         Event::Unauthorized { serial } => unauthorized(policy, phase, now, serial)?,
         Event::Disconnected => disconnected(policy, phase, now)?,
-        Event::Candidate { issued_at, issued } => candidate(policy, phase, now, issued_at, issued)?,
+        Event::Candidate { issued_at, issued } => {
+            let call = Call { number: phase.calls, generation: phase.generation, purpose: Purpose::Refresh };
+            candidate(policy, phase, now, issued_at, call, issued)?
+        }
         Event::Revoke => revoke(policy, phase, now)?,
     };
     Ok(moved.sealed(&phase))
@@ -1303,8 +1316,8 @@ fn refreshed(
         serial: call.number,
         candidates: 0,
     };
-    // An access token that cannot be used: ask again, but not at once.
-    let not_before = if issued.access_for == 0 { issued_at.plus(FAULT_MOST) } else { Time::UNSET };
+    // An access token that cannot be used, as where the body broke off behind the refresh token: ask again, but not at once.
+    let not_before = if issued.access_for == 0 { issued_at.plus(PACE) } else { Time::UNSET };
     let grant = rest(held, Doubt { not_before, ..Doubt::default() });
     Move::grant(phase, grant).tell(Tell::Refreshed(issued.refresh)).bytes(Bytes::TakeTokens)
 }
@@ -1334,21 +1347,19 @@ fn late_tokens(policy: &Policy, phase: Phase, now: Time, call: Call, issued: Iss
     match phase.grant {
         // The value that is held already: nothing in it is new.
         _ if matches!(issued.refresh, Rotation::Same) => Err(Refused::Late),
-        // No call since: this is the answer that was given up, and nothing is newer.
-        Grant::Uncertain { held, .. } | Grant::Suspect { held, .. } if call.number == phase.calls => {
+        // Nothing has come since that call was sent with the current token, so what it brings is newer (STA-1).
+        Grant::Uncertain { held, .. } | Grant::Suspect { held, .. } if call.number > held.serial => {
             Ok(refreshed(policy, phase, now, call, held, unproven(issued)))
         }
-        Grant::Closed {
-            reason: Reason::Expired | Reason::HardEnd | Reason::Refused | Reason::AnswerLost,
-            held,
-            ..
-        } if call.number == phase.calls => Ok(refreshed(policy, phase, now, call, held, unproven(issued))),
-        _ => candidate(policy, phase, now, now, issued),
+        Grant::Closed { reason, held, .. } if call.number > held.serial && !reason.is_by_the_app() => {
+            Ok(refreshed(policy, phase, now, call, held, unproven(issued)))
+        }
+        _ => candidate(policy, phase, now, now, call, issued),
     }
 }
 
 /// A refresh token of which it is not known whether it is newer than the current one (STA-3).
-fn candidate(policy: &Policy, phase: Phase, now: Time, issued_at: Time, issued: Issued) -> Moved {
+fn candidate(policy: &Policy, phase: Phase, now: Time, issued_at: Time, call: Call, issued: Issued) -> Moved {
     let longer = |held: Held| {
         let refresh_for = if issued.refresh_for == 0 { policy.refresh_for } else { issued.refresh_for };
         let end = held.rolling_end().max(issued_at.min(now).plus(refresh_for));
@@ -1359,6 +1370,13 @@ fn candidate(policy: &Policy, phase: Phase, now: Time, issued_at: Time, issued: 
         |grant: Grant, bytes: Bytes| Ok(Move::grant(phase, grant).tell(Tell::CandidateKept).bytes(bytes));
     match phase.grant {
         _ if matches!(issued.refresh, Rotation::Same) => Err(Refused::Late),
+        // What is held may not be sent again (STA-4), or is known to be dead: this one takes its place, whole.
+        Grant::Suspect { held, doubt } if !doubt.may_send(policy, now) => {
+            Ok(refreshed(policy, phase, issued_at.min(now), call, held, unproven(issued)))
+        }
+        Grant::Closed {
+            reason: Reason::AnswerLost | Reason::Disconnected | Reason::Poisoned, held, ..
+        } => Ok(refreshed(policy, phase, issued_at.min(now), call, held, unproven(issued))),
         Grant::Linked { held, .. }
         | Grant::Refreshing { held, .. }
         | Grant::Uncertain { held, .. }
@@ -1382,11 +1400,7 @@ fn candidate(policy: &Policy, phase: Phase, now: Time, issued_at: Time, issued: 
         Grant::Suspect { held, doubt } => {
             kept(rest(longer(held), Doubt { not_before: Time::UNSET, ..doubt }), Bytes::TakeFront)
         }
-        Grant::Closed {
-            reason: Reason::Refused | Reason::AnswerLost | Reason::Expired | Reason::HardEnd,
-            held,
-            doubt,
-        } => {
+        Grant::Closed { reason, held, doubt } if !reason.is_by_the_app() => {
             // Refused before, it is suspect. Ended otherwise, nothing speaks against the one that came.
             let doubt = Doubt { refusals: doubt.refusals.min(1), ..Doubt::default() };
             kept(rest(longer(held), doubt), Bytes::TakeFront)

@@ -466,8 +466,8 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
             put(&mut self.refresh, incoming.refresh);
         }
         self.candidates.iter_mut().for_each(Secret::wipe);
-        self.code.wipe();
         if incoming.linking {
+            self.code.wipe();
             // SCO-3, SCO-4: what this consent named, or less where the authority says so (RFC 6749 §3.3), and never more.
             self.scopes = granted(app, self.asked.scopes, incoming.scope);
             self.asked = Asked::default();

@@ -195,7 +195,8 @@ impl World {
 
     fn follow(&mut self, before: &Phase, effects: Effects) {
         let after = *self.session.phase();
-        if Phase { unsaved: false, ..after } != Phase { unsaved: false, ..*before } {
+        let saved = |phase: Phase| Phase { unsaved: false, ..phase };
+        if saved(after) != saved(*before) {
             assert_eq!(effects.store, Some(after.revision), "I3: a change without a store");
         }
         if effects.send.is_some() {
