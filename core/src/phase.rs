@@ -1202,6 +1202,9 @@ fn refresh(policy: &Policy, phase: Phase, now: Time) -> Moved {
         }
         Grant::Refreshing { .. } => Err(busy(policy, &phase, now)),
         Grant::Closed { reason, held, doubt } if revives(policy, now, reason, &held, &doubt) => {
+            if phase.busy_until(policy).is_some() {
+                return Err(busy(policy, &phase, now));
+            }
             Ok(begin_refresh(policy, phase, now, held, doubt))
         }
         Grant::Unlinked => Err(Refused::NotLinked),
@@ -1436,7 +1439,8 @@ fn unauthorized(policy: &Policy, phase: Phase, now: Time, serial: u32) -> Moved 
             let marked = Phase { grant: rest(held, doubt), ..phase };
             // Refused means not now: it stays due.
             let moved = refresh(policy, marked, now).unwrap_or_else(|_| Move::to(marked));
-            Ok(moved.bytes(Bytes::DropAccess))
+            // The bytes can do one thing at a time. What is not wiped now is not handed out, and goes with the next answer.
+            Ok(if moved.bytes == Bytes::Keep { moved.bytes(Bytes::DropAccess) } else { moved })
         }
         Grant::Refreshing { held, doubt, call, sent_at, untried } => {
             let (held, doubt) = reject(held, doubt);

@@ -30,7 +30,9 @@ pub fn api(data: &[u8]) {
     let number = u32::from(status);
     let filler: String =
         body.iter().map(|byte| char::from(*byte)).filter(char::is_ascii_alphanumeric).collect();
-    let xml = format!("<?xml version=\"1.0\"?><IntuitResponse><Fault type=\"{filler}\"><Error code=\"{number}\" element=\"{filler}\"><Message>{filler}</Message></Error></Fault></IntuitResponse>");
+    let xml = format!(
+        "<?xml version=\"1.0\"?><IntuitResponse><Fault type=\"{filler}\"><Error code=\"{number}\" element=\"{filler}\"><Message>{filler}</Message></Error></Fault></IntuitResponse>"
+    );
     assert_eq!(fault_code(xml.as_bytes()), Some(number));
 }
 

@@ -48,8 +48,7 @@ fn judge(query: &str, found: Result<Callback<'_>, CallbackError>) {
         return;
     }
     let found = found.unwrap_or_else(|error| panic!("{error}: {query:?}"));
-    let slots =
-        [found.code, found.state, found.realm, found.error, found.error_description, found.issuer];
+    let slots = [found.code, found.state, found.realm, found.error, found.error_description, found.issuer];
     for (name, slot) in NAMES.iter().zip(slots) {
         assert_eq!(slot.map(text_of), of(name).into_iter().next(), "{name} in {query:?}");
     }

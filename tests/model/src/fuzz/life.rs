@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use evergrant::phase::{Consent, Grant};
 use evergrant::{
-    App, Ask, Call, ClientSecret, Due, Effects, Input, Keys, Phase, Provider, Purpose, Reason, Received, Record,
-    Scopes, Session, Time, api,
+    App, Ask, Call, ClientSecret, Due, Effects, Input, Keys, Phase, Provider, Purpose, Reason, Received,
+    Record, Scopes, Session, Tell, Time, api,
 };
 use evergrant_emulator::authority::{
     Authority, AuthorizeRequest, CallbackOutcome, ClientAuth, CodeState, Config, Decision, Environment,
@@ -18,7 +18,6 @@ use evergrant_emulator::authority::{
 const REDIRECT: &str = "https://app.example/cb";
 const REALM: &str = "9341453000000001";
 const START: u64 = 1_800_000_000;
-const ASK: Ask<'static> = Ask { redirect_uri: REDIRECT, scopes: Scopes::ACCOUNTING, random: [7; 64] };
 const KEYS: Keys<'static> = Keys {
     client_id: "client",
     client_secret: ClientSecret::new("secret"),
@@ -80,6 +79,7 @@ struct World {
     sent: BTreeMap<u32, Purpose>,
     held_back: Vec<Reply>,
     callbacks: Vec<String>,
+    asked: u16,
     /// Every token and code that was ever made: none may be shown (I6).
     secrets: Vec<String>,
     /// Refusals that the authority did not mean, since tokens came.
@@ -106,6 +106,7 @@ impl World {
             sent: BTreeMap::new(),
             held_back: Vec::new(),
             callbacks: Vec::new(),
+            asked: 0,
             secrets: Vec::new(),
             false_refusals: 0,
             ended_by_user: false,
@@ -128,7 +129,7 @@ impl World {
             3 => self.now += u64::from(arg) * 86_400,
             4 => self.input(Input::Demand),
             5 => self.input(Input::Refresh),
-            6 => self.input(Input::Ask(ASK)),
+            6 => self.ask(),
             7 => self.user(true),
             8 => self.user(false),
             9 => self.exchange_with(|_, reply| Some(reply)),
@@ -180,6 +181,14 @@ impl World {
 
     // ------------------------------------------------------------------------------------------------ the client
 
+    /// Each consent has random bytes of its own (CSR-1).
+    fn ask(&mut self) {
+        self.asked = self.asked.wrapping_add(1);
+        let mut random = [7; 64];
+        random[..2].copy_from_slice(&self.asked.to_be_bytes());
+        self.input(Input::Ask(Ask { redirect_uri: REDIRECT, scopes: Scopes::ACCOUNTING, random }));
+    }
+
     fn input(&mut self, input: Input<'_>) {
         let before = self.record();
         match self.session.handle(&self.app, self.time(), input) {
@@ -201,6 +210,11 @@ impl World {
         }
         if effects.send.is_some() {
             assert!(effects.store.is_some(), "I1, I2: sent without a store");
+        }
+        if let (Grant::Refreshing { sent_at, .. }, Some(Tell::AnswerLost { .. })) =
+            (before.grant, effects.tell)
+        {
+            self.lost_since.get_or_insert(sent_at.unix());
         }
         if let Grant::Closed { reason, .. } = after.grant
             && !matches!(before.grant, Grant::Closed { .. })
@@ -254,8 +268,8 @@ impl World {
             return;
         };
         let record: Record<'_> = serde_json::from_str(&text).expect("a record is read");
-        if matches!(record.phase().grant, Grant::Refreshing { .. }) {
-            self.lost_since.get_or_insert(self.now);
+        if let Grant::Refreshing { sent_at, .. } = record.phase().grant {
+            self.lost_since.get_or_insert(sent_at.unix());
         }
         self.session = Small::restore(&self.app, &record).expect("what was written is taken");
     }
@@ -362,10 +376,7 @@ impl World {
 
     fn is_newest(&self, refresh: &str) -> bool {
         use evergrant_emulator::authority::RefreshState;
-        matches!(
-            self.authority.refresh_token_state(self.now, refresh),
-            Some(RefreshState::Current { .. })
-        )
+        matches!(self.authority.refresh_token_state(self.now, refresh), Some(RefreshState::Current { .. }))
     }
 
     fn deliver(&mut self, arg: u8) {
@@ -388,7 +399,6 @@ impl World {
         let Some((call, body)) = self.call() else { return };
         self.sent.insert(call.number, call.purpose);
         let _ = self.serve(call, &body);
-        self.lost_since.get_or_insert(self.now);
         self.input(Input::Answer(call, Received::NoAnswer));
     }
 
@@ -419,8 +429,7 @@ impl World {
             state: form.get("state").cloned(),
             ..AuthorizeRequest::default()
         };
-        let decision =
-            if approves { Decision::Approve { realm: REALM.into() } } else { Decision::Deny };
+        let decision = if approves { Decision::Approve { realm: REALM.into() } } else { Decision::Deny };
         let callback = self.authority.authorize(self.now, &request, decision).expect("a good request");
         if let CallbackOutcome::Code { code, .. } = &callback.outcome {
             self.secrets.push(code.clone());
@@ -452,7 +461,8 @@ impl World {
         // I3: what is handed out is stored, with its refresh token.
         if let Some(token) = self.session.access_token(self.time()) {
             let stored = self.store.as_ref().expect("I3: nothing is stored");
-            assert_eq!(*stored, self.record().0, "I3: handed out before its record was stored");
+            let now = self.record().0;
+            assert_eq!(tokens_of(stored), tokens_of(&now), "I3: handed out before its tokens were stored");
             assert!(stored.contains(token.expose()), "I3: the access token is not the stored one");
             if !self.clock_was_wrong && !self.ended_by_user {
                 let dead = token.seconds_left() == 0;
@@ -470,13 +480,14 @@ impl World {
             return;
         }
         let text = self.record().0;
-        let usable = self.authority.grants(self.now).iter().flat_map(|grant| grant.chain.clone()).any(|link| {
-            let held = |secret: &&String| {
-                evergrant_emulator::authority::Fingerprint::of(secret) == link.fingerprint
-                    && text.contains(secret.as_str())
-            };
-            link.state.works() && self.secrets.iter().find(held).is_some()
-        });
+        let usable =
+            self.authority.grants(self.now).iter().flat_map(|grant| grant.chain.clone()).any(|link| {
+                let held = |secret: &&String| {
+                    evergrant_emulator::authority::Fingerprint::of(secret) == link.fingerprint
+                        && text.contains(secret.as_str())
+                };
+                link.state.works() && self.secrets.iter().find(held).is_some()
+            });
         match reason {
             // The client counts from the moment that it asked, so it may be early by the length of a call.
             Reason::Expired | Reason::HardEnd => {}
@@ -484,9 +495,14 @@ impl World {
                 assert!(!usable || self.false_refusals >= 9, "L1: a grant that lives was given up");
             }
             Reason::AnswerLost => {
-                let age = self.lost_since.map(|since| self.now - since);
+                let age = self.lost_since.map(|since| self.now.saturating_sub(since));
                 let over = age.is_some_and(|age| age >= 86_400 - 60);
-                assert!(!usable || over || self.false_refusals >= 9, "L1: a lost answer was given up");
+                assert!(
+                    !usable || over || self.false_refusals >= 9,
+                    "L1: a lost answer was given up after {age:?} s, refused {} times: {:?}",
+                    self.false_refusals,
+                    self.session.phase()
+                );
             }
             Reason::Disconnected | Reason::Poisoned => {
                 assert!(!usable || self.false_refusals >= 1, "L1: ended by a hint");
@@ -494,4 +510,11 @@ impl World {
             Reason::Revoked | Reason::RevokeUnanswered => panic!("I4: revoked, and nobody asked for it"),
         }
     }
+}
+
+/// The part of a record that holds the two tokens.
+fn tokens_of(record: &str) -> Option<&str> {
+    let (_, tokens) = record.split_once("\"a\":")?;
+    let end = tokens.match_indices(",\"").nth(1).map_or(tokens.len(), |(at, _)| at);
+    tokens.get(..end)
 }
