@@ -1457,7 +1457,8 @@ fn unauthorized(policy: &Policy, phase: Phase, now: Time, serial: u32) -> Moved 
             let marked = Phase { grant: rest(held, doubt), ..phase };
             // Refused means not now: it stays due.
             let moved = refresh(policy, marked, now).unwrap_or_else(|_| Move::to(marked));
-            Ok(moved.bytes(Bytes::DropAccess))
+            // The bytes can do one thing at a time. What is not wiped now is not handed out, and goes with the next answer.
+            Ok(if moved.bytes == Bytes::Keep { moved.bytes(Bytes::DropAccess) } else { moved })
         }
         Grant::Refreshing { held, doubt, call, sent_at, untried } => {
             let (held, doubt) = reject(held, doubt);
