@@ -59,7 +59,12 @@ const fn refreshing(sent: u64, candidates: u8) -> Grant {
 }
 
 const fn closed(reason: Reason) -> Grant {
-    Grant::Closed { reason, held: Held { access_for: 0, ..HELD } }
+    let doubt = match reason {
+        Reason::AnswerLost => LOST_LONG_AGO,
+        Reason::Refused => LAST_CHANCE,
+        _ => CALM,
+    };
+    Grant::Closed { reason, held: Held { access_for: 0, ..HELD }, doubt }
 }
 
 /// The phases, by name.
@@ -106,13 +111,21 @@ pub fn phases() -> Vec<(&'static str, Phase)> {
         ("revocation unanswered", grant(Grant::Unrevoked { retry_at: past, tries: 1 })),
         (
             "closed: expired",
-            grant(Grant::Closed { reason: Reason::Expired, held: Held { refresh_for: 900, ..HELD } }),
+            grant(Grant::Closed {
+                reason: Reason::Expired,
+                held: Held { refresh_for: 900, ..HELD },
+                doubt: CALM,
+            }),
         ),
         ("closed: expired, clock put right", grant(closed(Reason::Expired))),
         ("closed: expired, clock put right, exchanging", with(EXCHANGING, closed(Reason::Expired))),
         (
             "closed: hard end",
-            grant(Grant::Closed { reason: Reason::HardEnd, held: Held { hard_for: 900, ..HELD } }),
+            grant(Grant::Closed {
+                reason: Reason::HardEnd,
+                held: Held { hard_for: 900, ..HELD },
+                doubt: CALM,
+            }),
         ),
         ("closed: refused", grant(closed(Reason::Refused))),
         ("closed: answer lost", grant(closed(Reason::AnswerLost))),
