@@ -197,8 +197,10 @@ pub struct Held {
 /// What went wrong since the last good answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Doubt {
-    /// When the first refresh was sent whose answer was lost.
+    /// When the current token was first sent with no answer.
     pub lost: Lost,
+    /// The same of the candidates, in their order: each token has a time of its own in which it may be sent (STA-4).
+    pub candidates_lost: [Lost; CANDIDATES as usize],
     /// Rounds that ended in `invalid_grant`.
     pub refusals: u8,
     /// Tries in a row without a verdict.
@@ -476,8 +478,11 @@ pub enum Bytes {
     TakeCandidate,
     /// Hold the answer's refresh token as the current one, and what was current as a candidate.
     TakeFront,
-    /// Make the next candidate the current refresh token, and the current one the last candidate.
-    NextCandidate,
+    /// Make the next candidate the current refresh token, and the current one the last candidate: so many times.
+    NextCandidate {
+        /// How many times.
+        steps: u8,
+    },
     /// Wipe the access token.
     DropAccess,
     /// Wipe all but the refresh token, which the revocation needs.
@@ -762,6 +767,35 @@ impl Doubt {
         }
     }
 
+    /// With the next candidate in front, and the current one behind the last.
+    const fn turned(self, candidates: u8) -> Self {
+        let [first, second] = self.candidates_lost;
+        match candidates {
+            0 => self,
+            1 => Self { lost: first, candidates_lost: [self.lost, second], ..self },
+            _ => Self { lost: first, candidates_lost: [second, self.lost], ..self },
+        }
+    }
+
+    /// With one more token in front of those, of which nothing was lost yet.
+    const fn behind_a_new_one(self, candidates: u8) -> Self {
+        let [first, _] = self.candidates_lost;
+        let candidates_lost = if candidates == 0 { [self.lost, Lost::None] } else { [first, self.lost] };
+        Self { lost: Lost::None, candidates_lost, ..self }
+    }
+
+    /// How often to turn until a token is in front that may be sent, and the doubt then; `None` where there is none.
+    fn turned_to_sendable(self, policy: &Policy, now: Time, candidates: u8) -> Option<(u8, Self)> {
+        let mut turned = self;
+        for steps in 0..=candidates {
+            if turned.may_send(policy, now) {
+                return Some((steps, turned));
+            }
+            turned = turned.turned(candidates);
+        }
+        None
+    }
+
     const fn is_clear(&self) -> bool {
         matches!(self, Self { lost: Lost::None, refusals: 0, tries: 0, hint: Hint::None, .. })
     }
@@ -991,7 +1025,10 @@ fn revives(policy: &Policy, now: Time, reason: Reason, held: &Held, doubt: &Doub
         && match reason {
             Reason::Expired | Reason::HardEnd => true,
             // Unless it was refused often enough besides.
-            Reason::AnswerLost => doubt.may_send(policy, now) && doubt.refusals < policy.refusals,
+            Reason::AnswerLost => {
+                let sendable = doubt.turned_to_sendable(policy, now, held.candidates).is_some();
+                sendable && doubt.refusals < policy.refusals
+            }
             Reason::Refused
             | Reason::Disconnected
             | Reason::Poisoned
@@ -1234,16 +1271,15 @@ fn busy(policy: &Policy, phase: &Phase, now: Time) -> Refused {
 
 /// A new round, which begins with the current refresh token (DUR-4, STA-3).
 fn begin_refresh(policy: &Policy, phase: Phase, now: Time, held: Held, doubt: Doubt) -> Move {
-    let last_round = policy.refusals.saturating_sub(1);
-    if doubt.may_send(policy, now) {
-        send_refresh(phase, now, held, doubt, held.candidates)
-    } else if held.candidates > 0 && last_round > doubt.refusals {
-        // The one in front may not be sent again, but the next may: one last round, without the one in front.
-        let doubt = Doubt { lost: Lost::None, refusals: last_round, ..doubt };
-        let moved = send_refresh(phase, now, held, doubt, held.candidates.saturating_sub(1));
-        moved.tell(Tell::NextCandidate).bytes(Bytes::NextCandidate)
-    } else {
-        close(phase, held, doubt, Reason::AnswerLost)
+    match doubt.turned_to_sendable(policy, now, held.candidates) {
+        Some((0, doubt)) => send_refresh(phase, now, held, doubt, held.candidates),
+        // The current one may not be sent again, but a candidate may (STA-4).
+        Some((steps, doubt)) => {
+            let untried = held.candidates.saturating_sub(steps);
+            let moved = send_refresh(phase, now, held, doubt, untried);
+            moved.tell(Tell::NextCandidate).bytes(Bytes::NextCandidate { steps })
+        }
+        None => close(phase, held, doubt, Reason::AnswerLost),
     }
 }
 
@@ -1348,14 +1384,19 @@ fn refresh_refused(policy: &Policy, phase: Phase, now: Time, held: Held, doubt: 
     if let Some(reason) = held.ended(now) {
         return close(phase, held, doubt, reason);
     }
-    if untried > 0 && doubt.may_send(policy, now) {
-        let moved = send_refresh(phase, now, held, doubt, untried.saturating_sub(1));
-        return moved.tell(Tell::NextCandidate).bytes(Bytes::NextCandidate);
+    if let Some(untried) = untried.checked_sub(1)
+        && let turned = doubt.turned(held.candidates)
+        && let Some((steps, doubt)) = turned.turned_to_sendable(policy, now, held.candidates)
+        && let Some(untried) = untried.checked_sub(steps)
+    {
+        let moved = send_refresh(phase, now, held, doubt, untried);
+        let steps = steps.saturating_add(1);
+        return moved.tell(Tell::NextCandidate).bytes(Bytes::NextCandidate { steps });
     }
     let refusals = doubt.refusals.saturating_add(1);
     let enough = if matches!(doubt.hint, Hint::None) { policy.refusals } else { policy.refusals.min(2) };
     let doubt = Doubt { refusals, tries: 0, ..doubt };
-    if refusals >= enough || !doubt.may_send(policy, now) {
+    if refusals >= enough || doubt.turned_to_sendable(policy, now, held.candidates).is_none() {
         return close(phase, held, doubt, doubt.reason());
     }
     let wait = now.plus(backoff(PROBE_FIRST, 2, refusals.saturating_sub(1), PROBE_MOST));
@@ -1392,7 +1433,9 @@ fn candidate(policy: &Policy, phase: Phase, now: Time, issued_at: Time, call: Ca
     match phase.grant {
         _ if matches!(issued.refresh, Rotation::Same) => Err(Refused::Late),
         // What is held may not be sent again (STA-4), or is known to be dead: this one takes its place, whole.
-        Grant::Suspect { held, doubt } if !doubt.may_send(policy, now) => {
+        Grant::Suspect { held, doubt }
+            if doubt.turned_to_sendable(policy, now, held.candidates).is_none() =>
+        {
             Ok(refreshed(policy, phase, issued_at.min(now), call, held, unproven(issued)))
         }
         Grant::Closed {
@@ -1419,11 +1462,14 @@ fn candidate(policy: &Policy, phase: Phase, now: Time, issued_at: Time, call: Ca
         }
         // The current one was refused: this one is tried first, and at once.
         Grant::Suspect { held, doubt } => {
-            kept(rest(longer(held), Doubt { not_before: Time::UNSET, ..doubt }), Bytes::TakeFront)
+            let doubt = Doubt { not_before: Time::UNSET, ..doubt.behind_a_new_one(held.candidates) };
+            kept(rest(longer(held), doubt), Bytes::TakeFront)
         }
         Grant::Closed { reason, held, doubt } if !reason.is_by_the_app() => {
             // Refused before, it is suspect. Ended otherwise, nothing speaks against the one that came.
-            let doubt = Doubt { refusals: doubt.refusals.min(1), ..Doubt::default() };
+            let Doubt { lost, candidates_lost, .. } = doubt.behind_a_new_one(held.candidates);
+            let refusals = doubt.refusals.min(1);
+            let doubt = Doubt { lost, candidates_lost, refusals, ..Doubt::default() };
             kept(rest(longer(held), doubt), Bytes::TakeFront)
         }
         Grant::Unlinked => Err(Refused::NotLinked),

@@ -578,12 +578,29 @@ impl Held {
         ];
         out.numbers(letter, &numbers);
         if *doubt != Doubt::default() {
-            let lost = match doubt.lost {
-                Lost::None => 0,
-                Lost::Since(first) => first.unix(),
-            };
-            let Doubt { refusals, tries, hint, not_before, .. } = *doubt;
-            out.numbers(",", &[lost, refusals.into(), tries.into(), code(hint, &HINTS), not_before.unix()]);
+            let Doubt { lost, candidates_lost, refusals, tries, hint, not_before } = *doubt;
+            let numbers =
+                [lost.stored(), refusals.into(), tries.into(), code(hint, &HINTS), not_before.unix()];
+            out.numbers(",", &numbers);
+            if candidates_lost != Doubt::default().candidates_lost {
+                out.numbers(",", &candidates_lost.map(Lost::stored));
+            }
+        }
+    }
+}
+
+impl Lost {
+    const fn stored(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Since(first) => first.unix(),
+        }
+    }
+
+    const fn read(seconds: u64) -> Self {
+        match seconds {
+            0 => Self::None,
+            first => Self::Since(Time::from_unix(first)),
         }
     }
 }
@@ -696,18 +713,16 @@ impl<'a> Numbers<'a> {
         if self.is_empty() {
             return Some(Doubt::default());
         }
-        let lost = match self.next()? {
-            0 => Lost::None,
-            first => Lost::Since(Time::from_unix(first)),
-        };
+        let lost = Lost::read(self.next()?);
         let (refusals, tries) = (self.next()?, self.next()?);
-        Some(Doubt {
-            lost,
-            refusals,
-            tries,
-            hint: *HINTS.get(self.next::<usize>()?)?,
-            not_before: self.time()?,
-        })
+        let hint = *HINTS.get(self.next::<usize>()?)?;
+        let not_before = self.time()?;
+        let candidates_lost = if self.is_empty() {
+            Doubt::default().candidates_lost
+        } else {
+            [Lost::read(self.next()?), Lost::read(self.next()?)]
+        };
+        Some(Doubt { lost, candidates_lost, refusals, tries, hint, not_before })
     }
 
     const fn is_empty(&self) -> bool {

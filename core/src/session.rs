@@ -463,13 +463,7 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
                 core::mem::swap(room, &mut self.refresh);
                 put(&mut self.refresh, incoming.refresh);
             }
-            Bytes::NextCandidate => {
-                let [first, second] = &mut self.candidates;
-                core::mem::swap(&mut self.refresh, first);
-                if !second.is_empty() {
-                    core::mem::swap(first, second);
-                }
-            }
+            Bytes::NextCandidate { steps } => (0..steps).for_each(|_| self.next_candidate()),
             Bytes::DropAccess => self.access.wipe(),
             Bytes::KeepRefresh => {
                 self.access.wipe();
@@ -491,6 +485,14 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
             // SCO-3, SCO-4: what this consent named, or less where the authority says so (RFC 6749 §3.3), and never more.
             self.scopes = granted(app, self.asked.scopes, incoming.scope);
             self.asked = Asked::default();
+        }
+    }
+
+    fn next_candidate(&mut self) {
+        let [first, second] = &mut self.candidates;
+        core::mem::swap(&mut self.refresh, first);
+        if !second.is_empty() {
+            core::mem::swap(first, second);
         }
     }
 

@@ -114,7 +114,7 @@ fn a_candidate_after_an_end_by_the_clock_is_not_suspect() {
     assert_eq!(doubt, Doubt::default());
 }
 
-/// L1: where the token in front may not be sent again, a candidate has one round before the end.
+/// L1, STA-4: where the token in front may not be sent again, a candidate is tried before the end, and that one alone.
 #[test]
 fn a_candidate_is_tried_before_a_lost_answer_ends_the_grant() {
     let doubt = Doubt { lost: Lost::Since(NOW), tries: 3, ..Doubt::default() };
@@ -122,13 +122,17 @@ fn a_candidate_is_tried_before_a_lost_answer_ends_the_grant() {
     let phase = Phase { grant: Grant::Uncertain { held, doubt }, ..linked(held) };
     let later = NOW.plus(DAY);
     let tried = go(&INTUIT, phase, later, Event::Tick);
-    assert_eq!(tried.bytes, Bytes::NextCandidate);
+    assert_eq!(tried.bytes, Bytes::NextCandidate { steps: 1 });
     let call = tried.effects.send.unwrap();
     let refused = go(&INTUIT, tried.phase, later, Event::Answer { call, outcome: REFUSED });
-    assert_eq!(refused.effects.tell, Some(Tell::Closed(Reason::Refused)));
-    // Never where a refresh token may not be sent twice at all.
-    let closed = go(&STRICT, phase, later, Event::Tick);
-    assert_eq!(closed.effects.tell, Some(Tell::Closed(Reason::AnswerLost)));
+    let Some(Tell::Suspect { retry_at }) = refused.effects.tell else { panic!("{:?}", refused.effects) };
+    let again = go(&INTUIT, refused.phase, retry_at, Event::Tick);
+    assert_eq!((again.bytes, again.effects.send.is_some()), (Bytes::Keep, true));
+    // Where no token may be sent twice, and one refusal is final, the candidate has one try.
+    let tried = go(&STRICT, phase, later, Event::Tick);
+    let call = tried.effects.send.unwrap();
+    let closed = go(&STRICT, tried.phase, later, Event::Answer { call, outcome: REFUSED });
+    assert_eq!(closed.effects.tell, Some(Tell::Closed(Reason::Refused)));
 }
 
 /// I5: a 401 that makes the next candidate go out moves the bytes with the phase.
@@ -139,7 +143,7 @@ fn a_rejected_token_does_not_hold_back_the_bytes_of_a_candidate() {
     let phase = Phase { grant: Grant::Uncertain { held, doubt }, ..linked(held) };
     let step = go(&INTUIT, phase, NOW.plus(DAY + 60), Event::Unauthorized { serial: 1 });
     assert!(step.effects.send.is_some());
-    assert_eq!(step.bytes, Bytes::NextCandidate);
+    assert_eq!(step.bytes, Bytes::NextCandidate { steps: 1 });
 }
 
 /// I2: a grant that lives again waits for the exchange that its end has led to.

@@ -437,13 +437,14 @@ fn may_be_sent(world: &World) -> bool {
         | Grant::Suspect { doubt, .. } => doubt,
         _ => return false,
     };
-    match doubt.lost {
+    // Of each that is held, for it is not looked up which of them it is that works.
+    [doubt.lost].into_iter().chain(doubt.candidates_lost).all(|lost| match lost {
         evergrant::phase::Lost::None => true,
-        // With two days to spare, so that the verdict does not hang on the last second.
+        // With an hour to spare, so that the verdict does not hang on the last second.
         evergrant::phase::Lost::Since(first) => {
             world.now().since(first).saturating_add(3_600) < policy.replay_for
         }
-    }
+    })
 }
 
 /// The four classes of what can become of a request, for tests that walk through all of them.

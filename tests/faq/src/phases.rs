@@ -20,8 +20,14 @@ pub const HELD: Held = Held {
     candidates: 0,
 };
 
-const CALM: Doubt =
-    Doubt { lost: Lost::None, refusals: 0, tries: 0, hint: Hint::None, not_before: Time::UNSET };
+const CALM: Doubt = Doubt {
+    lost: Lost::None,
+    candidates_lost: [Lost::None; 2],
+    refusals: 0,
+    tries: 0,
+    hint: Hint::None,
+    not_before: Time::UNSET,
+};
 const LOST: Doubt = Doubt { lost: Lost::Since(Time::from_unix(START - 600)), tries: 1, ..CALM };
 const LOST_LONG_AGO: Doubt = Doubt { lost: Lost::Since(Time::from_unix(START - 86_400)), tries: 9, ..CALM };
 const SUSPECT: Doubt = Doubt { refusals: 1, ..CALM };

@@ -67,12 +67,23 @@ pub struct Seen {
     pub code_sent: bool,
     /// When the first refresh was sent of which it is not known what became.
     pub unanswered: Option<Time>,
+    /// The same of the candidates.
+    pub others: [Option<Time>; 2],
     /// Rounds of `invalid_grant` since tokens came, up to 15.
     pub rounds: u8,
     /// The latest call that may have left, and whether its grant was replaced since.
     pub last: Option<(Purpose, bool)>,
     /// The call before it.
     pub before: Option<(Purpose, bool)>,
+}
+
+impl Seen {
+    /// The next candidate is in front, and the one that was is the last.
+    pub(crate) fn turn(&mut self, candidates: u8) {
+        let ring = &mut [self.unanswered, self.others[0], self.others[1]];
+        ring[..=usize::from(candidates)].rotate_left(1);
+        (self.unanswered, self.others) = (ring[0], [ring[1], ring[2]]);
+    }
 }
 
 /// A way from one state to the next.
@@ -264,20 +275,18 @@ fn observe(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Se
     if step.bytes == Bytes::TakeCode {
         seen.code_sent = false;
     }
-    // Another token is in front now. The one that was sent is a candidate, and those are tried in turn until one brings
-    // tokens (STA-3).
-    let revived = step.bytes == Bytes::TakeFront && matches!(state.phase.grant, Grant::Closed { .. });
-    let passed = step.bytes == Bytes::NextCandidate && state.phase.in_flight().is_none();
-    if revived || passed {
-        seen.unanswered = None;
-    }
-    if passed {
-        // Its refusal, should it come, is the last: the grant would have ended here but for the candidate.
-        seen.rounds = 15;
-    }
-    if step.bytes == Bytes::TakeTokens {
-        seen.unanswered = None;
-        seen.rounds = 0;
+    let candidates = checks::ending(&state.phase).map_or(0, |held| held.candidates);
+    match step.bytes {
+        Bytes::NextCandidate { steps } => (0..steps).for_each(|_| seen.turn(candidates)),
+        // The new token is in front, and the one that was is the last candidate.
+        Bytes::TakeFront => {
+            let at = usize::from(candidates.min(1));
+            seen.others[at] = seen.unanswered.take();
+        }
+        Bytes::TakeTokens => {
+            (seen.unanswered, seen.others, seen.rounds) = (None, [None; 2], 0);
+        }
+        _ => {}
     }
     if step.phase.generation != state.phase.generation {
         seen.last = seen.last.map(|(purpose, _)| (purpose, true));

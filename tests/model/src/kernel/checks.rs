@@ -23,7 +23,7 @@ pub const REASONS: [Reason; 8] = [
 
 /// Ticks in a row, at most, from any phase to tokens or to a named user: ten rounds of refusals, or a day of replays at
 /// their pace, each with its time-out, and what a consent beside it adds.
-const TICKS_MOST: u32 = 400;
+const TICKS_MOST: u32 = 1_200;
 
 type Checked = Result<(), String>;
 
@@ -133,8 +133,12 @@ fn sends(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Chec
             holds(new_code || !state.seen.code_sent, "I1: a code is sent twice")
         }
         Purpose::Refresh => {
-            let next = step.bytes == Bytes::NextCandidate && !answered;
-            let replayed = state.seen.unanswered.filter(|_| !next).map(|since| NOW.since(since));
+            let mut seen = state.seen;
+            if let Bytes::NextCandidate { steps } = step.bytes {
+                let candidates = ending(&state.phase).map_or(0, |held| held.candidates);
+                (0..steps).for_each(|_| seen.turn(candidates));
+            }
+            let replayed = seen.unanswered.map(|since| NOW.since(since));
             let allowed = replayed.is_none_or(|age| age < scenario.policy.replay_for);
             holds(allowed, "I2: a refresh token is sent outside the replay policy")?;
             let held = step.phase.held().ok_or("a refresh of nothing")?;
@@ -162,8 +166,10 @@ fn ends(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Check
                 if state.phase.in_flight() == Some(*call)
         );
         let rounds = state.seen.rounds + u8::from(refused);
-        let age = state.seen.unanswered.map(|since| NOW.since(since));
-        let window_over = age.is_some_and(|age| age >= scenario.policy.replay_for);
+        let tokens = [state.seen.unanswered, state.seen.others[0], state.seen.others[1]];
+        let over =
+            |since: &Option<Time>| since.is_some_and(|since| NOW.since(since) >= scenario.policy.replay_for);
+        let window_over = tokens.iter().take(1 + usize::from(held.candidates)).all(over);
         let hinted = !matches!(doubt_hint(&state.phase), Hint::None);
         let enough = rounds >= scenario.policy.refusals || (hinted && rounds >= 2);
         let confirmed = refused && (enough || window_over);
@@ -187,7 +193,7 @@ fn ends(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Check
 
 /// What is held, and can still end by itself: also what an end by the clock has left, which lives again where the clock
 /// is put right.
-fn ending(phase: &Phase) -> Option<evergrant::phase::Held> {
+pub(crate) fn ending(phase: &Phase) -> Option<evergrant::phase::Held> {
     match phase.grant {
         Grant::Closed { reason: Reason::Expired | Reason::HardEnd | Reason::AnswerLost, held, .. } => {
             Some(held)
@@ -226,7 +232,7 @@ fn bytes(state: &State, event: &Event, step: &Step) -> Checked {
             let brought = tokens(event).is_some() || matches!(event, Event::Candidate { .. });
             holds(brought, "a candidate from nowhere")?;
         }
-        Bytes::NextCandidate => {
+        Bytes::NextCandidate { .. } => {
             let held = ending(&state.phase).map_or(0, |held| held.candidates);
             holds(held > 0, "a candidate is tried that is not held")?;
         }

@@ -69,6 +69,7 @@ pub fn fold(scenario: &Scenario, state: State, now: Time) -> State {
     };
     let mut seen = state.seen;
     seen.unanswered = seen.unanswered.map(|since| fold.lost(since));
+    seen.others = seen.others.map(|since| since.map(|since| fold.lost(since)));
     let phase = Phase {
         consent,
         grant,
@@ -155,15 +156,17 @@ impl Fold<'_> {
     }
 
     fn doubt(&self, doubt: Doubt) -> Doubt {
-        let lost = match doubt.lost {
+        let fold = |lost: Lost| match lost {
             Lost::None => Lost::None,
             Lost::Since(since) => Lost::Since(self.lost(since)),
         };
+        let (lost, candidates_lost) = (fold(doubt.lost), doubt.candidates_lost.map(fold));
         let mut waits = vec![-1, 0, 1, RETRY_AFTER_MOST, RETRY_AFTER_MOST + 1];
         if self.fine {
             waits.push(PACE);
         }
-        Doubt { lost, tries: few(doubt.tries), not_before: self.at(doubt.not_before, &waits), ..doubt }
+        let not_before = self.at(doubt.not_before, &waits);
+        Doubt { lost, candidates_lost, tries: few(doubt.tries), not_before, ..doubt }
     }
 }
 
@@ -293,15 +296,19 @@ fn clocks(scenario: &Scenario, state: &State, into: &mut Vec<Act>) {
     | Grant::Suspect { held, doubt } = state.phase.grant
     {
         boundary(doubt.not_before);
-        if let Lost::Since(since) = doubt.lost {
-            boundary(since.plus(policy.replay_for));
+        for lost in [doubt.lost].into_iter().chain(doubt.candidates_lost) {
+            if let Lost::Since(since) = lost {
+                boundary(since.plus(policy.replay_for));
+            }
         }
         ends(policy, &held, &mut boundary);
     }
     if let Grant::Closed { held, doubt, .. } = state.phase.grant {
         boundary(held.end());
-        if let Lost::Since(since) = doubt.lost {
-            boundary(since.plus(policy.replay_for));
+        for lost in [doubt.lost].into_iter().chain(doubt.candidates_lost) {
+            if let Lost::Since(since) = lost {
+                boundary(since.plus(policy.replay_for));
+            }
         }
     }
     if scenario.signed {
