@@ -216,10 +216,9 @@ fn bytes(state: &State, event: &Event, step: &Step) -> Checked {
         }
         Bytes::KeepRefresh => holds(*event == Event::Revoke, "I4: tokens are wiped without a revocation")?,
         Bytes::TakeCode => holds(matches!(event, Event::Callback(_)), "a code from nowhere")?,
-        Bytes::TakeTokens => holds(tokens(event).is_some(), "tokens from nowhere")?,
-        Bytes::TakeCandidate | Bytes::TakeFront => {
+        Bytes::TakeTokens | Bytes::TakeCandidate | Bytes::TakeFront => {
             let brought = tokens(event).is_some() || matches!(event, Event::Candidate { .. });
-            holds(brought, "a candidate from nowhere")?;
+            holds(brought, "tokens from nowhere")?;
         }
         Bytes::NextCandidate => {
             let held = ending(&state.phase).map_or(0, |held| held.candidates);
@@ -232,7 +231,7 @@ fn bytes(state: &State, event: &Event, step: &Step) -> Checked {
         holds(taken || purpose == Purpose::Revoke, "I5: tokens were accepted and not taken")?;
     }
     if let Event::Candidate { .. } = event {
-        let taken = matches!(step.bytes, Bytes::TakeCandidate | Bytes::TakeFront);
+        let taken = matches!(step.bytes, Bytes::TakeTokens | Bytes::TakeCandidate | Bytes::TakeFront);
         holds(taken, "I5: a candidate was accepted and not taken")?;
     }
     Ok(())
