@@ -305,8 +305,10 @@ impl World {
         if matches!(reason, Reason::Revoked | Reason::RevokeUnanswered) {
             return false;
         }
-        let excused =
-            self.row.unanswered.is_some_and(|since| self.now.saturating_sub(since) >= POLICY.replay_for.into());
+        let excused = self
+            .row
+            .unanswered
+            .is_some_and(|since| self.now.saturating_sub(since) >= POLICY.replay_for.into());
         let works = |value: &String| {
             self.authority.refresh_token_state(self.now, value).is_some_and(|state| state.works())
         };
@@ -471,7 +473,8 @@ impl Model for Fleet {
             Act::StoreFails(who) => {
                 let (purse, _) = next.workers[who].at.clone()?;
                 let fresh = purse.values().filter(|value| !next.row.purse.knows(value)).cloned();
-                let fresh: Vec<String> = fresh.filter(|value| !next.workers[who].spill.contains(value)).collect();
+                let fresh: Vec<String> =
+                    fresh.filter(|value| !next.workers[who].spill.contains(value)).collect();
                 next.workers[who].spill.extend(fresh);
                 next.workers[who].uncommitted = false;
                 next.workers[who].at = None;
