@@ -13,9 +13,9 @@
 //! none of these places, so no client could have kept it.
 
 use evergrant::phase::{
-    Bytes, Consent, Doubt, Event, Grant, Held, Issued, Outcome, Refusal, Rotation, Step, step,
+    Bytes, Consent, Doubt, Event, Grant, Held, Issued, Outcome, Proof, Refusal, Rotation, Step, step,
 };
-use evergrant::{Call, FOREVER, Phase, Policy, Provider, Reason, Time};
+use evergrant::{Call, FOREVER, Phase, Policy, Provider, Purpose, Reason, Time};
 use evergrant_emulator::authority::{
     Authority, AuthorizeRequest, ClientAuth, Config, Decision, Environment, Keys, Lengths, TokenRequest,
 };
@@ -39,6 +39,8 @@ pub struct Fleet {
     pub requests: u8,
     /// How often the clock may be moved in a run.
     pub moves: u8,
+    /// It begins with the callback of a first consent, which comes twice, to any worker.
+    pub consent: bool,
 }
 
 /// Where everything stands.
@@ -51,6 +53,8 @@ pub struct World {
     faults: u8,
     requests: u8,
     moves: u8,
+    /// The code of a consent, and how often its callback has come.
+    callback: Option<(String, u8)>,
     /// What an edge found broken.
     broken: Option<&'static str>,
 }
@@ -59,6 +63,8 @@ pub struct World {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Purse {
     phase: Phase,
+    /// In a worker's memory only: no record has it.
+    code: Option<String>,
     refresh: String,
     candidates: Vec<String>,
 }
@@ -98,6 +104,8 @@ enum Reply {
 pub enum Act {
     /// Reads the row, claims it, writes the intent.
     Claim(usize),
+    /// The callback comes.
+    Callback(usize),
     /// The request arrives at the authority, and its answer is on its way.
     Arrives(usize),
     /// The request provably never left.
@@ -127,11 +135,14 @@ impl Purse {
         self.phase = Phase { unsaved: false, ..after.phase };
         match after.bytes {
             Bytes::TakeTokens => {
+                self.code = None;
                 if let Some(new) = incoming {
                     self.refresh = new.into();
                 }
                 self.candidates.clear();
             }
+            Bytes::TakeCode => self.code = incoming.map(String::from),
+            Bytes::DropCode => self.code = None,
             Bytes::TakeCandidate => self.candidates.extend(incoming.map(String::from)),
             Bytes::TakeFront => {
                 if let Some(new) = incoming {
@@ -146,7 +157,7 @@ impl Purse {
                 self.refresh.clear();
                 self.candidates.clear();
             }
-            Bytes::Keep | Bytes::TakeCode | Bytes::DropCode | Bytes::DropAccess | Bytes::KeepRefresh => {}
+            Bytes::Keep | Bytes::DropAccess | Bytes::KeepRefresh => {}
         }
     }
 
@@ -178,16 +189,18 @@ impl World {
     }
 
     /// Steps 3 and 4 of the fleet protocol: judge what was read, then claim, with the intent.
-    fn claim(&mut self, who: usize) -> Option<()> {
+    fn claim(&mut self, who: usize, event: Event, code: Option<&str>) -> Option<()> {
         let mut purse = self.row.purse.clone();
         purse.phase = purse.phase.restored();
-        let after = step(&POLICY, purse.phase, self.time(), Event::Refresh).ok()?;
-        purse.take(&after, None);
+        let after = step(&POLICY, purse.phase, self.time(), event).ok()?;
+        purse.take(&after, code);
         self.row.epoch += 1;
-        self.row.purse = purse.clone();
+        self.row.purse = Purse { code: None, ..purse.clone() };
         if after.effects.send.is_some() {
             self.row.lease = Some((who, self.now + LEASE));
-            self.row.unanswered.get_or_insert(self.now);
+            if code.is_none() {
+                self.row.unanswered.get_or_insert(self.now);
+            }
             self.workers[who].at = Some((purse, self.row.epoch));
         }
         Some(())
@@ -197,7 +210,11 @@ impl World {
         let (purse, _) = self.workers[who].at.clone()?;
         let call = purse.phase.in_flight()?;
         let client = ClientAuth::basic("client", "secret");
-        let answer = self.authority.token(self.now, &TokenRequest::refresh(client, purse.refresh));
+        let request = match call.purpose {
+            Purpose::Exchange => TokenRequest::exchange(client, purse.code?, REDIRECT),
+            Purpose::Refresh | Purpose::Revoke => TokenRequest::refresh(client, purse.refresh),
+        };
+        let answer = self.authority.token(self.now, &request);
         let reply = match answer {
             Ok(tokens) => Reply::Tokens {
                 refresh: tokens.refresh_token,
@@ -251,7 +268,7 @@ impl World {
         let (purse, epoch) = self.workers[who].at.clone()?;
         self.workers[who].uncommitted = false;
         if epoch == self.row.epoch {
-            self.row.purse = purse.clone();
+            self.row.purse = Purse { code: None, ..purse.clone() };
             if matches!(purse.phase.grant, Grant::Linked { .. } | Grant::Suspect { .. }) {
                 self.row.unanswered = None;
             }
@@ -318,11 +335,11 @@ impl World {
 }
 
 impl Fleet {
-    /// One linked grant, one second old.
+    /// One linked grant, one second old; or a consent whose callback is about to come.
     ///
     /// # Panics
     /// The authority refuses its own consent.
-    fn linked(&self) -> World {
+    fn start(&self) -> World {
         let keys = Keys::new(Environment::Sandbox, "client", "secret", [REDIRECT]);
         let mut config = Config::new([keys]).with_policy(self.rotation);
         config.lengths = Lengths::SHORT;
@@ -338,6 +355,11 @@ impl Fleet {
         let decision = Decision::Approve { realm: "9341453000000001".into() };
         let callback = authority.authorize(START, &request, decision).expect("consent");
         let code = callback.code().expect("a code").to_owned();
+        if self.consent {
+            let consent = Consent::Pending { until: Time::from_unix(START).plus(POLICY.consent_for) };
+            let phase = Phase { consent, ..Phase::NEW };
+            return self.world(authority, phase, String::new(), Some((code, 0)));
+        }
         let client = ClientAuth::basic("client", "secret");
         let tokens = authority
             .token(START, &TokenRequest::exchange(client, code, REDIRECT))
@@ -357,19 +379,26 @@ impl Fleet {
             generation: 1,
             ..Phase::NEW
         };
+        self.world(authority, phase, tokens.refresh_token, None)
+    }
+
+    fn world(
+        &self,
+        authority: Authority,
+        phase: Phase,
+        refresh: String,
+        callback: Option<(String, u8)>,
+    ) -> World {
+        let purse = Purse { phase, code: None, refresh, candidates: Vec::new() };
         World {
             now: START + 1,
             authority,
-            row: Row {
-                purse: Purse { phase, refresh: tokens.refresh_token, candidates: Vec::new() },
-                epoch: 1,
-                lease: None,
-                unanswered: None,
-            },
+            row: Row { purse, epoch: 1, lease: None, unanswered: None },
             workers: vec![Worker::default(); self.workers],
             faults: 0,
             requests: 0,
             moves: 0,
+            callback,
             broken: None,
         }
     }
@@ -380,7 +409,7 @@ impl Model for Fleet {
     type Action = Act;
 
     fn init_states(&self) -> Vec<World> {
-        vec![self.linked()]
+        vec![self.start()]
     }
 
     fn actions(&self, world: &World, acts: &mut Vec<Act>) {
@@ -389,6 +418,12 @@ impl Model for Fleet {
             let waits = worker.at.as_ref().is_some_and(|(purse, _)| purse.phase.in_flight().is_some());
             if worker.at.is_none() && !world.leased() && world.requests < self.requests {
                 acts.push(Act::Claim(who));
+            }
+            if worker.at.is_none()
+                && !world.leased()
+                && world.callback.as_ref().is_some_and(|(_, times)| *times < 2)
+            {
+                acts.push(Act::Callback(who));
             }
             if waits && worker.reply.is_none() && !worker.uncommitted && world.requests < self.requests {
                 acts.push(Act::Arrives(who));
@@ -430,7 +465,15 @@ impl Model for Fleet {
         let mut next = world.clone();
         let fault = match act {
             Act::Claim(who) => {
-                next.claim(who)?;
+                next.claim(who, Event::Refresh, None)?;
+                false
+            }
+            Act::Callback(who) => {
+                let (code, times) = next.callback.as_mut()?;
+                *times += 1;
+                let code = code.clone();
+                // Refused, it has come all the same.
+                let _ = next.claim(who, Event::Callback(Proof::Stored), Some(&code));
                 false
             }
             Act::Arrives(who) => {
@@ -510,34 +553,49 @@ impl Model for Fleet {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
+        let mut properties = vec![
             Property::always("I2, I5, L1: no edge breaks one", |_, world: &World| world.broken.is_none()),
             Property::always("I1: no code is used twice", |_, world: &World| {
                 use evergrant_emulator::authority::CodeState;
                 world.authority.grants(world.now).iter().all(|grant| grant.code != CodeState::UsedTwice)
             }),
-            // That the search gets where it should, and is not empty for want of ways.
-            Property::sometimes("an answer is lost", |_, world: &World| {
+        ];
+        // That the search gets where it should, and does not hold for want of ways.
+        if self.consent {
+            properties.push(Property::sometimes("a consent succeeds", |_, world: &World| {
+                matches!(world.row.purse.phase.grant, Grant::Linked { .. })
+            }));
+        } else {
+            properties.push(Property::sometimes("an answer is lost", |_, world: &World| {
                 matches!(world.row.purse.phase.grant, Grant::Uncertain { .. })
-            }),
-            Property::sometimes("a writer is fenced out, and merged", |_, world: &World| {
+            }));
+            properties.push(Property::sometimes("a writer is fenced out, and merged", |_, world: &World| {
                 !world.row.purse.candidates.is_empty()
-            }),
-        ]
+            }));
+        }
+        properties
     }
 }
 
 /// Small enough for every run.
 #[must_use]
 pub fn short() -> Vec<(&'static str, Fleet)> {
-    sized(2, 2, 2, 2)
+    let mut all = sized(2, 2, 2, 2);
+    all.push(consent(2, 2));
+    all
+}
+
+fn consent(workers: usize, faults: u8) -> (&'static str, Fleet) {
+    let rotation = evergrant_emulator::authority::Policy::GRACE;
+    ("callback-twice", Fleet { rotation, workers, faults, requests: 3, moves: 2, consent: true })
 }
 
 /// All.
 #[must_use]
 pub fn deep() -> Vec<(&'static str, Fleet)> {
-    let mut all = sized(2, 3, 3, 3);
-    all.extend(sized(3, 2, 3, 2));
+    let mut all = sized(2, 2, 3, 2);
+    all.extend(sized(3, 2, 2, 2));
+    all.push(consent(3, 3));
     all
 }
 
@@ -549,7 +607,7 @@ fn sized(workers: usize, faults: u8, requests: u8, moves: u8) -> Vec<(&'static s
         ("hard", Theirs::HARD),
         ("sticky-hard", Theirs::STICKY_HARD),
     ]
-    .map(|(name, rotation)| (name, Fleet { rotation, workers, faults, requests, moves }))
+    .map(|(name, rotation)| (name, Fleet { rotation, workers, faults, requests, moves, consent: false }))
     .to_vec()
 }
 
