@@ -13,7 +13,7 @@
 //! none of these places, so no client could have kept it.
 
 use evergrant::phase::{
-    Bytes, Consent, Doubt, Event, Grant, Held, Issued, Outcome, Proof, Refusal, Rotation, Step, step,
+    Bytes, Consent, Doubt, Event, Grant, Held, Issued, Lost, Outcome, Proof, Refusal, Rotation, Step, step,
 };
 use evergrant::{Call, FOREVER, Phase, Policy, Provider, Purpose, Reason, Time};
 use evergrant_emulator::authority::{
@@ -269,7 +269,10 @@ impl World {
         self.workers[who].uncommitted = false;
         if epoch == self.row.epoch {
             self.row.purse = Purse { code: None, ..purse.clone() };
-            if matches!(purse.phase.grant, Grant::Linked { .. } | Grant::Suspect { .. }) {
+            // Answered, whatever it was; a refusal beside an answer that is still missing is none.
+            if let Grant::Linked { doubt, .. } | Grant::Suspect { doubt, .. } = purse.phase.grant
+                && doubt.lost == Lost::None
+            {
                 self.row.unanswered = None;
             }
             // A candidate that is to be sent next needs the lease still.
