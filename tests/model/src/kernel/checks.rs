@@ -268,10 +268,7 @@ fn refused_tokens(state: &State, event: &Event, refused: Refused) -> Checked {
         Grant::Unlinked
             | Grant::Revoking { .. }
             | Grant::Unrevoked { .. }
-            | Grant::Closed {
-                reason: Reason::Revoked | Reason::RevokeUnanswered | Reason::Disconnected | Reason::Poisoned,
-                ..
-            }
+            | Grant::Closed { reason: Reason::Revoked | Reason::RevokeUnanswered, .. }
     );
     let candidates = match state.phase.grant {
         Grant::Closed { held, .. } => held.candidates,
