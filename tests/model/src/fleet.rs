@@ -6,11 +6,12 @@
 //! epoch, a lease runs out by itself. Between any two steps a worker may die, an answer be lost before or after the
 //! authority's work, or come late and twice, the store fail, the clock step back.
 //!
-//! **L1, exactly.** A run has lost its grant when the row's phase is closed, nobody revoked or disconnected, and a token value
-//! that the row, a worker's memory or its spill file has at that moment would still be answered with tokens. A run is
-//! excused where a refresh was unanswered for as long as the replay policy allows, for then no client may ask again (I2).
-//! A value that reached nobody (its answer was lost for good, or came to a worker that died before it was durable) is in
-//! none of these places, so no client could have kept it.
+//! **L1, exactly.** A run has lost its grant needlessly when an edge closes the row's phase, nobody revoked or disconnected, and
+//! a token value that the row has at that moment would still be answered with tokens. It is excused where a request has been
+//! unanswered for as long as the replay policy allows, for then no client may ask again (I2); since when is kept by the
+//! row's onlooker, not read from the phase. A value that reached no store (its answer was lost for good, or came to a worker
+//! that died before it was durable) is not in the row, so no client could have kept it. One that waits in a worker's memory
+//! or spill file does not count either: it is merged yet, and revives the grant.
 
 use evergrant::phase::{
     Bytes, Consent, Doubt, Event, Grant, Held, Issued, Lost, Outcome, Proof, Refusal, Rotation, Step, step,
