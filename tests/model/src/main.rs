@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use model::fleet;
 use model::kernel::{scenarios, search};
 
 fn main() -> ExitCode {
@@ -27,6 +28,18 @@ fn main() -> ExitCode {
             Err(wrong) => {
                 failed = true;
                 println!("engine=kernel scenario={} result=broken\n{wrong}", scenario.name);
+            }
+        }
+    }
+    for (name, model) in if deep { fleet::deep() } else { fleet::short() } {
+        if !named(name) {
+            continue;
+        }
+        match fleet::search(name, &model) {
+            Ok(line) => println!("{line} result=holds"),
+            Err(wrong) => {
+                failed = true;
+                println!("{wrong}\nresult=broken");
             }
         }
     }

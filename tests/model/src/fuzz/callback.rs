@@ -13,9 +13,9 @@ pub fn callback(data: &[u8]) {
     if let Some(query) = query(text) {
         judge(&query, found);
     }
-    // A whole address, as the WHATWG has it; it takes out line ends and tabs, which no browser sends.
+    // A whole address, as the WHATWG has it; it takes out control characters, which no browser sends.
     if text.contains("://")
-        && !text.contains(['\t', '\n', '\r'])
+        && !text.contains(|char: char| char.is_ascii_control())
         && let Ok(url) = Url::parse(text.trim_ascii())
         && let Some(query) = url.query()
         && text.split('#').next().is_some_and(|before| before.contains('?'))
@@ -43,7 +43,7 @@ fn judge(query: &str, found: Result<Callback<'_>, CallbackError>) {
         assert!(matches!(found, Err(CallbackError::Duplicate(_))), "a parameter comes twice in {query:?}");
         return;
     }
-    if ["code", "state", "realmId", "error"].iter().all(|name| of(name).len() == 0) {
+    if ["code", "state", "realmId", "error"].iter().all(|name| of(name).is_empty()) {
         assert_eq!(found.err(), Some(CallbackError::NoQuery), "{query:?}");
         return;
     }

@@ -153,7 +153,7 @@ impl World {
             19 => {
                 self.ended_by_user = true;
                 self.authority.disconnect_all(self.now);
-                if arg % 2 == 0 {
+                if arg.is_multiple_of(2) {
                     self.input(Input::Disconnected);
                 }
             }
@@ -165,7 +165,7 @@ impl World {
             22 => {
                 let ahead = [0, -3_600, 3_600, -100_000, 100_000, -20_000_000, 20_000_000, 200_000_000];
                 self.clock = Some(ahead[usize::from(arg % 8)]);
-                self.clock_was_wrong |= arg % 8 != 0;
+                self.clock_was_wrong |= !arg.is_multiple_of(8);
             }
             23 => {
                 self.clock = None;
@@ -385,7 +385,8 @@ impl World {
         }
         let at = usize::from(arg) % self.held_back.len();
         // An odd argument leaves it there: it arrives twice.
-        let reply = if arg % 2 == 0 { self.held_back.remove(at) } else { self.held_back[at].clone() };
+        let reply =
+            if arg.is_multiple_of(2) { self.held_back.remove(at) } else { self.held_back[at].clone() };
         self.answered(&reply);
     }
 

@@ -222,15 +222,9 @@ fn bytes(state: &State, event: &Event, step: &Step) -> Checked {
         }
         Bytes::KeepRefresh => holds(*event == Event::Revoke, "I4: tokens are wiped without a revocation")?,
         Bytes::TakeCode => holds(matches!(event, Event::Callback(_)), "a code from nowhere")?,
-        Bytes::TakeTokens => {
-            // A candidate takes the place of tokens that may not be sent again.
-            let dead = matches!(state.phase.grant, Grant::Closed { .. } | Grant::Suspect { .. });
-            let brought = tokens(event).is_some() || matches!(event, Event::Candidate { .. }) && dead;
-            holds(brought, "tokens from nowhere")?;
-        }
-        Bytes::TakeCandidate | Bytes::TakeFront => {
+        Bytes::TakeTokens | Bytes::TakeCandidate | Bytes::TakeFront => {
             let brought = tokens(event).is_some() || matches!(event, Event::Candidate { .. });
-            holds(brought, "a candidate from nowhere")?;
+            holds(brought, "tokens from nowhere")?;
         }
         Bytes::NextCandidate { .. } => {
             let held = ending(&state.phase).map_or(0, |held| held.candidates);
@@ -280,10 +274,7 @@ fn refused_tokens(state: &State, event: &Event, refused: Refused) -> Checked {
         Grant::Unlinked
             | Grant::Revoking { .. }
             | Grant::Unrevoked { .. }
-            | Grant::Closed {
-                reason: Reason::Revoked | Reason::RevokeUnanswered | Reason::Disconnected | Reason::Poisoned,
-                ..
-            }
+            | Grant::Closed { reason: Reason::Revoked | Reason::RevokeUnanswered, .. }
     );
     let candidates = match state.phase.grant {
         Grant::Closed { held, .. } => held.candidates,
