@@ -155,6 +155,11 @@ impl<F: NorFlash> Slots<F> {
         (0..self.count).try_for_each(|slot| self.clear(slot))
     }
 
+    /// The flash. Whoever writes to the region of the slots may lose the record.
+    pub const fn flash_mut(&mut self) -> &mut F {
+        &mut self.flash
+    }
+
     /// The flash, back again.
     pub fn release(self) -> F {
         self.flash
