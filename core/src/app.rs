@@ -3,7 +3,7 @@
 use crate::error::AppError;
 use crate::provider::{LocalRedirects, Provider};
 use crate::secret::Borrowed;
-use crate::write::{Writer, fingerprint, short_fingerprint};
+use crate::write::{Writer, fingerprint};
 
 /// What an app is made of, before it is checked.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +84,7 @@ impl<'a> App<'a> {
         {
             return Err(AppError::Scopes);
         }
-        Ok(Self { provider, keys, client: short_fingerprint(&[provider.name, keys.client_id]) })
+        Ok(Self { provider, keys, client: fingerprint(&[provider.name, keys.client_id]) })
     }
 
     /// The provider.
@@ -151,7 +151,7 @@ impl<'a> App<'a> {
         self.keys.client_secret.0.0
     }
 
-    pub(crate) fn redirect_uri_by(&self, print: u64) -> Option<&'a str> {
+    pub(crate) fn redirect_uri_by(&self, print: u32) -> Option<&'a str> {
         self.keys.redirect_uris.iter().copied().find(|uri| fingerprint(&[uri]) == print)
     }
 }
@@ -189,6 +189,8 @@ impl Scopes {
         "address",
     ];
     const FURTHER: usize = 24;
+    /// All of [`Scopes::NAMES`].
+    pub(crate) const KNOWN: Self = Self(127);
 
     /// Both.
     #[must_use]

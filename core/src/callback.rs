@@ -1,5 +1,8 @@
 //! The redirect's query, parsed (RED-6). Judged by the session, which knows the consent that it must belong to.
 
+use memchr::{memchr, memchr2};
+
+use crate::answer::is_visible;
 use crate::error::CallbackError;
 
 /// A callback's parameters, still encoded. Its `Debug` shows which are there, and none of their values.
@@ -28,14 +31,14 @@ impl<'a> Callback<'a> {
     /// # Errors
     /// No query, or a known parameter twice: which one is meant is not guessed.
     pub fn parse(text: &'a str, realm_parameter: &str) -> Result<Self, CallbackError> {
-        let text = text.trim_ascii();
-        let text = text.split_once('#').map_or(text, |(before, _)| before);
-        let (address, query) = match text.split_once('?') {
-            Some(("", query)) => (None, query),
-            Some((address, query)) => (Some(address).filter(|address| address.contains("://")), query),
-            None if text.contains("://") => return Err(CallbackError::NoQuery),
-            None => (None, text),
+        let text = text.trim_ascii().as_bytes();
+        let text = memchr(b'#', text).and_then(|end| text.get(..end)).unwrap_or(text);
+        let (address, query) = match memchr(b'?', text) {
+            Some(at) => text.split_at_checked(at).unwrap_or_default(),
+            None => (&[][..], text),
         };
+        let query = query.strip_prefix(b"?").unwrap_or(query);
+        let address = core::str::from_utf8(address).ok().filter(|address| address.contains("://"));
         let mut found = Self {
             address,
             code: None,
@@ -45,17 +48,22 @@ impl<'a> Callback<'a> {
             error_description: None,
             issuer: None,
         };
-        for pair in query.split('&') {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let mut rest = query;
+        while !rest.is_empty() {
+            let end = memchr(b'&', rest).unwrap_or(rest.len());
+            let (pair, after) = rest.split_at_checked(end).unwrap_or_default();
+            rest = after.get(1..).unwrap_or_default();
+            let equals = memchr(b'=', pair).unwrap_or(pair.len());
+            let (name, value) = pair.split_at_checked(equals).unwrap_or_default();
+            let value = Encoded(value.get(1..).unwrap_or_default());
             let Some((slot, label)) = found.slot(Encoded(name), realm_parameter) else { continue };
-            if slot.replace(Encoded(value)).is_some() {
+            if slot.replace(value).is_some() {
                 return Err(CallbackError::Duplicate(label));
             }
         }
-        if found.code.is_none() && found.error.is_none() && found.state.is_none() && found.realm.is_none() {
-            return Err(CallbackError::NoQuery);
-        }
-        Ok(found)
+        let nothing =
+            found.code.is_none() && found.error.is_none() && found.state.is_none() && found.realm.is_none();
+        if nothing { Err(CallbackError::NoQuery) } else { Ok(found) }
     }
 
     fn slot(&mut self, name: Encoded<'_>, realm: &str) -> Option<(&mut Option<Encoded<'a>>, &'static str)> {
@@ -84,23 +92,53 @@ impl core::fmt::Debug for Callback<'_> {
 
 /// A value of a query, as it stands there. It may be a code or a state, so its `Debug` is redacted.
 #[derive(Clone, Copy)]
-pub struct Encoded<'a>(&'a str);
+pub struct Encoded<'a>(&'a [u8]);
 
 impl<'a> Encoded<'a> {
     /// Its bytes, decoded as a form is: `+` is a space, and a `%` that two hexadecimal digits do not follow is itself.
     #[must_use]
     pub const fn decode(self) -> Decode<'a> {
-        Decode(self.0.as_bytes())
+        Decode(self.0)
     }
 
     /// Whether it means this text.
     #[must_use]
     pub fn is(self, text: &str) -> bool {
-        if self.0.len() == text.len() {
-            self.decode().eq(text.bytes())
-        } else {
-            self.0.contains('%') && self.decode().eq(text.bytes())
+        self.0 == text.as_bytes() || self.0.len() > text.len() && self.decode().eq(text.bytes())
+    }
+
+    /// Its length in bytes, decoded.
+    pub(crate) fn length(self) -> usize {
+        self.plain().map_or_else(|| self.decode().count(), <[u8]>::len)
+    }
+
+    /// Whether it is one or more visible ASCII characters.
+    pub(crate) fn is_visible(self) -> bool {
+        match self.plain() {
+            Some(bytes) => is_visible(bytes),
+            None => self.decode().all(|byte| byte.is_ascii_graphic()),
         }
+    }
+
+    /// Its bytes, where they fit; those that stand for themselves are not copied.
+    pub(crate) fn decode_into<'b>(self, buffer: &'b mut [u8]) -> Option<&'b [u8]>
+    where
+        'a: 'b,
+    {
+        if let Some(plain) = self.plain() {
+            return Some(plain);
+        }
+        let length = self.length();
+        let room = buffer.get_mut(..length)?;
+        for (to, from) in room.iter_mut().zip(self.decode()) {
+            *to = from;
+        }
+        Some(room)
+    }
+
+    /// Its bytes as they stand, where that is what they mean.
+    pub(crate) fn plain(self) -> Option<&'a [u8]> {
+        if memchr2(b'%', b'+', self.0).is_none() { Some(self.0) } else { None }
     }
 }
 

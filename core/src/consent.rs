@@ -17,9 +17,11 @@ pub(crate) const STATE_LEN: usize = 43;
 pub const CARRY_MOST: usize = 128;
 
 const MARK: &str = "s.";
-const FIXED: usize = 1 + 8 + 4 + 8 + 16;
+const FIXED: usize = 1 + 8 + 4 + 4 + 16;
 const MAC: usize = 32;
 const SIGNED_MOST: usize = FIXED + CARRY_MOST + MAC;
+/// The longest text of a signed `state`.
+pub(crate) const SIGNED_TEXT_MOST: usize = MARK.len() + SIGNED_MOST.div_ceil(3) * 4;
 const VERSION: u8 = 1;
 
 /// What a consent asks for. Its random bytes come from whoever has an entropy source; they are used for this one consent
@@ -61,7 +63,7 @@ pub struct SignedAsk<'a> {
 pub struct Signed {
     pub(crate) made_at: Time,
     pub(crate) scopes: Scopes,
-    pub(crate) redirect: u64,
+    pub(crate) redirect: u32,
     pub(crate) verifier: [u8; 32],
     carry: heapless::Vec<u8, CARRY_MOST>,
 }
@@ -96,10 +98,10 @@ impl Signed {
         let (version, rest) = payload.split_first()?;
         let (made_at, rest) = rest.split_first_chunk::<8>()?;
         let (scopes, rest) = rest.split_first_chunk::<4>()?;
-        let (redirect, rest) = rest.split_first_chunk::<8>()?;
+        let (redirect, rest) = rest.split_first_chunk::<4>()?;
         let (nonce, carry) = rest.split_first_chunk::<16>()?;
         let scopes = Scopes(u32::from_be_bytes(*scopes));
-        let redirect = u64::from_be_bytes(*redirect);
+        let redirect = u32::from_be_bytes(*redirect);
         // The redirect URI itself is signed, and must still be registered (RED-1).
         let uri = app.redirect_uri_by(redirect)?;
         let expected = sign(app, key, uri, scopes, binding, payload)?;
@@ -140,7 +142,7 @@ pub fn signed_url<'b>(
     if !whole || raw.extend_from_slice(&mac).is_err() {
         return Err(TooLong { field: Field::Carry, needed: ask.carry.len(), capacity: CARRY_MOST }.into());
     }
-    let mut text = [0; MARK.len() + SIGNED_MOST.div_ceil(3) * 4];
+    let mut text = [0; SIGNED_TEXT_MOST];
     let encoded = Base64UrlUnpadded::encode(&raw, &mut text).map_err(|_| Error::NoStateKey)?;
     let verifier = if app.provider().pkce { derive_verifier(key, &ask.random) } else { None };
     Ok(write_url(app, ask.redirect_uri, ask.scopes, (MARK, encoded), verifier.as_ref(), buffer)?)
@@ -182,7 +184,7 @@ fn derive_verifier(key: StateKey<'_>, nonce: &[u8; 16]) -> Option<[u8; 32]> {
 }
 
 /// The fingerprint of a redirect URI that is one of the app's, for scopes that are some (RED-1, RED-2, SCO-1).
-pub(crate) fn checked(app: &App<'_>, redirect_uri: &str, scopes: Scopes) -> Result<u64, Error> {
+pub(crate) fn checked(app: &App<'_>, redirect_uri: &str, scopes: Scopes) -> Result<u32, Error> {
     if scopes.is_empty() {
         return Err(Error::NoScope);
     }
@@ -193,8 +195,8 @@ pub(crate) fn checked(app: &App<'_>, redirect_uri: &str, scopes: Scopes) -> Resu
 }
 
 /// Whether the authority accepts a `state` of that kind; the mark tells them apart.
-pub(crate) fn is_signed(state: &str) -> bool {
-    state.starts_with(MARK)
+pub(crate) fn is_signed(state: &[u8]) -> bool {
+    state.starts_with(MARK.as_bytes())
 }
 
 /// The text of a random `state`.

@@ -168,6 +168,8 @@ pub enum Grant {
         reason: Reason,
         /// What was held.
         held: Held,
+        /// What had gone wrong before: a grant that lives again has not forgotten it.
+        doubt: Doubt,
     },
 }
 
@@ -250,19 +252,10 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The doubt that leads to this end, for whoever explains it afterwards.
-    pub(crate) fn doubt(self) -> Doubt {
-        let hint = match self {
-            Self::Disconnected => Hint::Disconnected,
-            Self::Poisoned => Hint::Poisoned,
-            Self::Expired
-            | Self::HardEnd
-            | Self::Refused
-            | Self::AnswerLost
-            | Self::Revoked
-            | Self::RevokeUnanswered => Hint::None,
-        };
-        Doubt { hint, ..Doubt::default() }
+    /// Whether the app itself put an end to it. Any other end is what was concluded here, and a token that arrives after it
+    /// says otherwise.
+    const fn is_by_the_app(self) -> bool {
+        matches!(self, Self::Revoked | Self::RevokeUnanswered)
     }
 }
 
@@ -474,7 +467,7 @@ pub enum Bytes {
     TakeCode,
     /// Wipe the code.
     DropCode,
-    /// Hold the answer's tokens, and wipe the code and every other token.
+    /// Hold the answer's tokens, and wipe every other token; after an exchange the code as well.
     TakeTokens,
     /// Hold the answer's refresh token as a candidate.
     TakeCandidate,
@@ -542,7 +535,9 @@ pub enum Refused {
 pub enum Due {
     /// The record is to be stored, now.
     Store,
-    /// A [`Event::Tick`] at this moment; at once where it has passed.
+    /// A [`Event::Tick`] at this moment; at once where it has passed. Whoever sleeps until then wakes up once an hour all
+    /// the same, for a tick that costs nothing: a clock that was ahead and is put right leaves deadlines years away, which
+    /// a tick finds out, and a sleeper does not.
     Tick(Time),
     /// The user: nothing happens without a consent.
     Consent,
@@ -605,20 +600,24 @@ impl Phase {
         if self.unsaved {
             return Due::Store;
         }
+        // While a call is in flight nothing else can be sent, so nothing that would be is due before its end.
+        let free_at = self.busy_until(policy).unwrap_or(Time::UNSET);
         let consent = match self.consent {
             Consent::Pending { until } => Some(until),
-            Consent::Unsent { until, retry_at, .. } => Some(until.min(retry_at)),
+            Consent::Unsent { until, retry_at, .. } => Some(until.min(retry_at.max(free_at))),
             Consent::Exchanging { sent_at, .. } => Some(sent_at.plus(policy.call_for)),
             Consent::None | Consent::Over { .. } => None,
         };
         let grant = match self.grant {
             Grant::Linked { held, doubt }
             | Grant::Uncertain { held, doubt }
-            | Grant::Suspect { held, doubt } => Some(refresh_due(policy, &held, &doubt).min(held.end())),
+            | Grant::Suspect { held, doubt } => {
+                Some(refresh_due(policy, &held, &doubt).max(free_at).min(held.end()))
+            }
             Grant::Refreshing { sent_at, .. } | Grant::Revoking { sent_at, .. } => {
                 Some(sent_at.plus(policy.call_for))
             }
-            Grant::Unrevoked { retry_at, .. } => Some(retry_at),
+            Grant::Unrevoked { retry_at, .. } => Some(retry_at.max(free_at)),
             Grant::Unlinked | Grant::Closed { .. } => None,
         };
         match (consent, grant) {
@@ -890,7 +889,10 @@ pub fn step(policy: &Policy, phase: Phase, now: Time, event: Event) -> Result<St
         Event::Declined(proof) => declined(policy, phase, now, proof)?,
         Event::Unauthorized { serial } => unauthorized(policy, phase, now, serial)?,
         Event::Disconnected => disconnected(policy, phase, now)?,
-        Event::Candidate { issued_at, issued } => candidate(policy, phase, now, issued_at, issued)?,
+        Event::Candidate { issued_at, issued } => {
+            let call = Call { number: phase.calls, generation: phase.generation, purpose: Purpose::Refresh };
+            candidate(policy, phase, now, issued_at, call, issued)?
+        }
         Event::Revoke => revoke(policy, phase, now)?,
     };
     Ok(moved.sealed(&phase))
@@ -930,7 +932,7 @@ fn tick_grant(policy: &Policy, phase: Phase, now: Time) -> Moved {
     match phase.grant {
         Grant::Linked { held, doubt } | Grant::Uncertain { held, doubt } | Grant::Suspect { held, doubt } => {
             if let Some(reason) = held.ended(now) {
-                return Ok(close(phase, held, reason));
+                return Ok(close(phase, held, doubt, reason));
             }
             if is_due(policy, &held, &doubt, now) && phase.busy_until(policy).is_none() {
                 return Ok(begin_refresh(policy, phase, now, held, doubt));
@@ -949,8 +951,8 @@ fn tick_grant(policy: &Policy, phase: Phase, now: Time) -> Moved {
             Ok(send_revoke(phase, now, tries))
         }
         // The clock was ahead and has been put right: what died by it alone lives again.
-        Grant::Closed { reason: Reason::Expired | Reason::HardEnd, held } if held.ended(now).is_none() => {
-            Ok(Move::grant(phase, rest(held, Doubt::default())).tell(Tell::Revived))
+        Grant::Closed { reason, held, doubt } if revives(policy, now, reason, &held, &doubt) => {
+            Ok(Move::grant(phase, rest(held, doubt)).tell(Tell::Revived))
         }
         Grant::Unlinked
         | Grant::Refreshing { .. }
@@ -969,10 +971,27 @@ const fn rest(held: Held, doubt: Doubt) -> Grant {
     }
 }
 
+/// Whether what the clock alone has ended lives again, the clock having been put right.
+fn revives(policy: &Policy, now: Time, reason: Reason, held: &Held, doubt: &Doubt) -> bool {
+    held.ended(now).is_none()
+        && match reason {
+            Reason::Expired | Reason::HardEnd => true,
+            // Unless it was refused often enough besides.
+            Reason::AnswerLost => doubt.may_send(policy, now) && doubt.refusals < policy.refusals,
+            Reason::Refused
+            | Reason::Disconnected
+            | Reason::Poisoned
+            | Reason::Revoked
+            | Reason::RevokeUnanswered => false,
+        }
+}
+
 /// The end (I4): the access token goes with it (USE-3); the refresh token's bytes stay until a new consent or the user.
-fn close(phase: Phase, held: Held, reason: Reason) -> Move {
+fn close(phase: Phase, held: Held, doubt: Doubt, reason: Reason) -> Move {
     let held = Held { access_for: 0, ..held };
-    Move::grant(phase, Grant::Closed { reason, held }).tell(Tell::Closed(reason)).bytes(Bytes::DropAccess)
+    Move::grant(phase, Grant::Closed { reason, held, doubt })
+        .tell(Tell::Closed(reason))
+        .bytes(Bytes::DropAccess)
 }
 
 // ------------------------------------------------------------------------------------------------------ consent
@@ -1174,7 +1193,7 @@ fn refresh(policy: &Policy, phase: Phase, now: Time) -> Moved {
             if phase.busy_until(policy).is_some() {
                 Err(busy(policy, &phase, now))
             } else if let Some(reason) = held.ended(now) {
-                Ok(close(phase, held, reason))
+                Ok(close(phase, held, doubt, reason))
             } else if !reached(now, doubt.not_before, RETRY_AFTER_MOST) {
                 Err(Refused::Wait { until: doubt.not_before })
             } else {
@@ -1182,8 +1201,8 @@ fn refresh(policy: &Policy, phase: Phase, now: Time) -> Moved {
             }
         }
         Grant::Refreshing { .. } => Err(busy(policy, &phase, now)),
-        Grant::Closed { reason: Reason::Expired | Reason::HardEnd, held } if held.ended(now).is_none() => {
-            Ok(begin_refresh(policy, phase, now, held, Doubt::default()))
+        Grant::Closed { reason, held, doubt } if revives(policy, now, reason, &held, &doubt) => {
+            Ok(begin_refresh(policy, phase, now, held, doubt))
         }
         Grant::Unlinked => Err(Refused::NotLinked),
         Grant::Revoking { .. } | Grant::Unrevoked { .. } => Err(Refused::BeingRevoked),
@@ -1197,10 +1216,16 @@ fn busy(policy: &Policy, phase: &Phase, now: Time) -> Refused {
 
 /// A new round, which begins with the current refresh token (DUR-4, STA-3).
 fn begin_refresh(policy: &Policy, phase: Phase, now: Time, held: Held, doubt: Doubt) -> Move {
+    let last_round = policy.refusals.saturating_sub(1);
     if doubt.may_send(policy, now) {
         send_refresh(phase, now, held, doubt, held.candidates)
+    } else if held.candidates > 0 && last_round > doubt.refusals {
+        // The one in front may not be sent again, but the next may: one last round, without the one in front.
+        let doubt = Doubt { lost: Lost::None, refusals: last_round, ..doubt };
+        let moved = send_refresh(phase, now, held, doubt, held.candidates.saturating_sub(1));
+        moved.tell(Tell::NextCandidate).bytes(Bytes::NextCandidate)
     } else {
-        close(phase, held, Reason::AnswerLost)
+        close(phase, held, doubt, Reason::AnswerLost)
     }
 }
 
@@ -1291,14 +1316,18 @@ fn refreshed(
         serial: call.number,
         candidates: 0,
     };
-    // An access token that cannot be used: ask again, but not at once.
-    let not_before = if issued.access_for == 0 { issued_at.plus(FAULT_MOST) } else { Time::UNSET };
+    // An access token that cannot be used, as where the body broke off behind the refresh token: ask again, but not at once.
+    let not_before = if issued.access_for == 0 { issued_at.plus(PACE) } else { Time::UNSET };
     let grant = rest(held, Doubt { not_before, ..Doubt::default() });
     Move::grant(phase, grant).tell(Tell::Refreshed(issued.refresh)).bytes(Bytes::TakeTokens)
 }
 
 /// REF-4: `invalid_grant` is evidence. The candidates come first, then time; the end is confirmed, never guessed.
 fn refresh_refused(policy: &Policy, phase: Phase, now: Time, held: Held, doubt: Doubt, untried: u8) -> Move {
+    // DUR-6: the end by age came while it was in flight, and that explains it.
+    if let Some(reason) = held.ended(now) {
+        return close(phase, held, doubt, reason);
+    }
     if untried > 0 && doubt.may_send(policy, now) {
         let moved = send_refresh(phase, now, held, doubt, untried.saturating_sub(1));
         return moved.tell(Tell::NextCandidate).bytes(Bytes::NextCandidate);
@@ -1307,7 +1336,7 @@ fn refresh_refused(policy: &Policy, phase: Phase, now: Time, held: Held, doubt: 
     let enough = if matches!(doubt.hint, Hint::None) { policy.refusals } else { policy.refusals.min(2) };
     let doubt = Doubt { refusals, tries: 0, ..doubt };
     if refusals >= enough || !doubt.may_send(policy, now) {
-        return close(phase, held, doubt.reason());
+        return close(phase, held, doubt, doubt.reason());
     }
     let retry_at = now.plus(backoff(PROBE_FIRST, 2, refusals.saturating_sub(1), PROBE_MOST));
     Move::grant(phase, rest(held, Doubt { not_before: retry_at, ..doubt })).tell(Tell::Suspect { retry_at })
@@ -1318,20 +1347,19 @@ fn late_tokens(policy: &Policy, phase: Phase, now: Time, call: Call, issued: Iss
     match phase.grant {
         // The value that is held already: nothing in it is new.
         _ if matches!(issued.refresh, Rotation::Same) => Err(Refused::Late),
-        // No call since: this is the answer that was given up, and nothing is newer.
-        Grant::Uncertain { held, .. } | Grant::Suspect { held, .. } if call.number == phase.calls => {
+        // Nothing has come since that call was sent with the current token, so what it brings is newer (STA-1).
+        Grant::Uncertain { held, .. } | Grant::Suspect { held, .. } if call.number > held.serial => {
             Ok(refreshed(policy, phase, now, call, held, unproven(issued)))
         }
-        Grant::Closed {
-            reason: Reason::Expired | Reason::HardEnd | Reason::Refused | Reason::AnswerLost,
-            held,
-        } if call.number == phase.calls => Ok(refreshed(policy, phase, now, call, held, unproven(issued))),
-        _ => candidate(policy, phase, now, now, issued),
+        Grant::Closed { reason, held, .. } if call.number > held.serial && !reason.is_by_the_app() => {
+            Ok(refreshed(policy, phase, now, call, held, unproven(issued)))
+        }
+        _ => candidate(policy, phase, now, now, call, issued),
     }
 }
 
 /// A refresh token of which it is not known whether it is newer than the current one (STA-3).
-fn candidate(policy: &Policy, phase: Phase, now: Time, issued_at: Time, issued: Issued) -> Moved {
+fn candidate(policy: &Policy, phase: Phase, now: Time, issued_at: Time, call: Call, issued: Issued) -> Moved {
     let longer = |held: Held| {
         let refresh_for = if issued.refresh_for == 0 { policy.refresh_for } else { issued.refresh_for };
         let end = held.rolling_end().max(issued_at.min(now).plus(refresh_for));
@@ -1342,6 +1370,13 @@ fn candidate(policy: &Policy, phase: Phase, now: Time, issued_at: Time, issued: 
         |grant: Grant, bytes: Bytes| Ok(Move::grant(phase, grant).tell(Tell::CandidateKept).bytes(bytes));
     match phase.grant {
         _ if matches!(issued.refresh, Rotation::Same) => Err(Refused::Late),
+        // What is held may not be sent again (STA-4), or is known to be dead: this one takes its place, whole.
+        Grant::Suspect { held, doubt } if !doubt.may_send(policy, now) => {
+            Ok(refreshed(policy, phase, issued_at.min(now), call, held, unproven(issued)))
+        }
+        Grant::Closed {
+            reason: Reason::AnswerLost | Reason::Disconnected | Reason::Poisoned, held, ..
+        } => Ok(refreshed(policy, phase, issued_at.min(now), call, held, unproven(issued))),
         Grant::Linked { held, .. }
         | Grant::Refreshing { held, .. }
         | Grant::Uncertain { held, .. }
@@ -1365,8 +1400,10 @@ fn candidate(policy: &Policy, phase: Phase, now: Time, issued_at: Time, issued: 
         Grant::Suspect { held, doubt } => {
             kept(rest(longer(held), Doubt { not_before: Time::UNSET, ..doubt }), Bytes::TakeFront)
         }
-        Grant::Closed { reason: Reason::Refused | Reason::AnswerLost | Reason::Expired, held } => {
-            kept(rest(longer(held), Doubt { refusals: 1, ..Doubt::default() }), Bytes::TakeFront)
+        Grant::Closed { reason, held, doubt } if !reason.is_by_the_app() => {
+            // Refused before, it is suspect. Ended otherwise, nothing speaks against the one that came.
+            let doubt = Doubt { refusals: doubt.refusals.min(1), ..Doubt::default() };
+            kept(rest(longer(held), doubt), Bytes::TakeFront)
         }
         Grant::Unlinked => Err(Refused::NotLinked),
         Grant::Revoking { .. } | Grant::Unrevoked { .. } => Err(Refused::BeingRevoked),
@@ -1455,6 +1492,7 @@ fn revoke(policy: &Policy, phase: Phase, now: Time) -> Moved {
         Grant::Closed {
             reason: Reason::Expired | Reason::HardEnd | Reason::Disconnected | Reason::Poisoned,
             held,
+            ..
         } => Ok(revoked(phase, held, Reason::Revoked)),
         Grant::Unlinked => Err(Refused::NotLinked),
         Grant::Refreshing { .. } | Grant::Revoking { .. } | Grant::Unrevoked { .. } => {
@@ -1472,7 +1510,8 @@ fn send_revoke(phase: Phase, now: Time, tries: u8) -> Move {
 /// REF-6: a revoked token is never sent again, so nothing of it is kept.
 fn revoked(phase: Phase, held: Held, reason: Reason) -> Move {
     let held = Held { access_for: 0, candidates: 0, ..held };
-    Move::grant(phase, Grant::Closed { reason, held }).tell(Tell::Closed(reason)).bytes(Bytes::Forget)
+    let grant = Grant::Closed { reason, held, doubt: Doubt::default() };
+    Move::grant(phase, grant).tell(Tell::Closed(reason)).bytes(Bytes::Forget)
 }
 
 fn revoke_answer(policy: &Policy, phase: Phase, now: Time, call: Call, outcome: Outcome) -> Moved {
@@ -1511,6 +1550,13 @@ fn revoke_again_later(policy: &Policy, phase: Phase, now: Time, tries: u8, retry
 }
 
 fn answer(policy: &Policy, phase: Phase, now: Time, call: Call, outcome: Outcome) -> Moved {
+    let outcome = match (outcome, call.purpose) {
+        // Without a clock no grant is declared dead and no candidate sent: the question is asked again once there is one.
+        (Outcome::Refused(Refusal::InvalidGrant), Purpose::Refresh) if !now.is_set() => {
+            Outcome::NoVerdict { retry_after: 0 }
+        }
+        (outcome, _) => outcome,
+    };
     // What arrives is taken in even if the clock has meanwhile been lost (I5): by the latest time that is known.
     let now = if now.is_set() { now } else { phase.latest() };
     if !now.is_set() {

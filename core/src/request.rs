@@ -1,7 +1,6 @@
 //! Requests as views: their length first, then written into the caller's buffer; the same bytes each time.
 
 use base64ct::{Base64, Encoding};
-use percent_encoding::percent_encode;
 use zeroize::Zeroize;
 
 use crate::app::App;
@@ -9,7 +8,7 @@ use crate::consent::{STATE_LEN, state_text};
 use crate::error::{Error, Field, TooLong};
 use crate::provider::{Authentication, RevocationBody};
 use crate::secret::AccessToken;
-use crate::write::{RESERVED, Writer};
+use crate::write::{Writer, percent_encode};
 
 /// A request that is to be sent: a view of a session, or of an access token. Its `Debug` shows its address alone.
 #[derive(Clone, Copy)]
@@ -134,8 +133,7 @@ impl<'a> Request<'a> {
             }
             // RFC 6749 §2.3.1: both are form-encoded first.
             (_, Authentication::BasicEncoded) => {
-                let encode = |bytes| percent_encode(bytes, RESERVED).flat_map(str::bytes);
-                write_basic(out, encode(id).chain([b':']).chain(encode(secret)));
+                write_basic(out, percent_encode(id).chain([b':']).chain(percent_encode(secret)));
             }
             (_, Authentication::Post) => {}
         }

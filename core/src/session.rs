@@ -15,7 +15,7 @@ use crate::phase::{
     Purpose, Refusal, Rotation, step,
 };
 use crate::provider::IssuerCheck;
-use crate::record::{Asked as StoredAsk, Names, Record, Token, VERSION};
+use crate::record::{Key, Names, Record, Token, VERSION};
 use crate::request::Request;
 use crate::secret::{AccessToken, Secret};
 use crate::time::Time;
@@ -42,7 +42,7 @@ pub struct Session<const A: usize = 4096, const R: usize = 512, const C: usize =
 #[derive(Clone, Default)]
 struct Asked {
     scopes: Scopes,
-    redirect: u64,
+    redirect: u32,
     state: [u8; 32],
     verifier: [u8; 32],
 }
@@ -158,10 +158,14 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         let mut session = Self::new(app);
         session.scopes = record.scopes.scopes(app).ok_or(RecordError::UnknownScope)?;
         if let Some(asked) = &record.asked {
-            session.asked.scopes = asked.scopes.scopes(app).ok_or(RecordError::UnknownScope)?;
-            session.asked.redirect = asked.redirect;
-            fill(&mut session.asked.state, asked.state);
-            fill(&mut session.asked.verifier, asked.verifier);
+            session.asked.scopes = asked.scopes(app).ok_or(RecordError::UnknownScope)?;
+            session.asked.redirect = record.redirect;
+        }
+        if let Some(state) = &record.state {
+            session.asked.state = state.bytes().ok_or(RecordError::Damaged)?;
+        }
+        if let Some(verifier) = &record.verifier {
+            session.asked.verifier = verifier.bytes().ok_or(RecordError::Damaged)?;
         }
         let realm_too_long = TooLong { field: Field::Realm, needed: record.realm.len(), capacity: 20 };
         session.realm.push_str(record.realm).map_err(|_| RecordError::TooLong(realm_too_long))?;
@@ -249,14 +253,16 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         }
         match (callback.code, callback.error) {
             (Some(code), None) => {
-                let length = code.decode().count();
-                Secret::<C>::fits(length, Field::Code)?;
-                if length == 0 || !code.decode().all(|byte| byte.is_ascii_graphic()) {
+                Secret::<C>::fits(code.length(), Field::Code)?;
+                if !code.is_visible() {
                     return Err(CallbackError::Code.into());
                 }
                 let realm = self.realm_of(app, &callback, asked.scopes)?;
                 let effects = self.advance(app, now, Event::Callback(proof), Incoming::default())?;
-                self.code.fill(code.decode());
+                match code.plain() {
+                    Some(plain) => self.code.set(plain),
+                    None => self.code.fill(code.decode()),
+                }
                 self.asked = asked;
                 self.realm = realm;
                 Ok(effects)
@@ -274,18 +280,16 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         binding: &[u8],
     ) -> Result<(Proof, Asked), Error> {
         let state = callback.state.ok_or(CallbackError::NoState)?;
-        let mut received: heapless::String<300, u16> = heapless::String::new();
-        for byte in state.decode() {
-            received.push(char::from(byte)).map_err(|_| CallbackError::StateMismatch)?;
-        }
-        if is_signed(&received) {
-            let signed = Signed::open(app, &received, binding)?;
+        let mut buffer = [0; crate::consent::SIGNED_TEXT_MOST];
+        let received = state.decode_into(&mut buffer).ok_or(CallbackError::StateMismatch)?;
+        if is_signed(received) {
+            let received = core::str::from_utf8(received).map_err(|_| CallbackError::StateMismatch)?;
+            let signed = Signed::open(app, received, binding)?;
             let Signed { made_at, scopes, redirect, verifier, .. } = signed;
             return Ok((Proof::Signed { made_at }, Asked { scopes, redirect, state: [0; 32], verifier }));
         }
         // After the callback the state is kept, so that the same callback again is told from a forged one.
-        let ours =
-            !matches!(self.phase.consent, Consent::None) && is_state(&self.asked.state, received.as_bytes());
+        let ours = !matches!(self.phase.consent, Consent::None) && is_state(&self.asked.state, received);
         if ours { Ok((Proof::Stored, self.asked.clone())) } else { Err(self.mismatch()) }
     }
 
@@ -462,8 +466,8 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
             put(&mut self.refresh, incoming.refresh);
         }
         self.candidates.iter_mut().for_each(Secret::wipe);
-        self.code.wipe();
         if incoming.linking {
+            self.code.wipe();
             // SCO-3, SCO-4: what this consent named, or less where the authority says so (RFC 6749 §3.3), and never more.
             self.scopes = granted(app, self.asked.scopes, incoming.scope);
             self.asked = Asked::default();
@@ -548,8 +552,7 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         let [first, second] = &self.candidates;
         let held =
             |token: &'a Secret<R>| if token.is_empty() { None } else { Some(Token::Plain(token.as_bytes())) };
-        let known =
-            if matches!(self.phase.consent, Consent::None) { None } else { Some(self.stored_ask(app)) };
+        let asking = !matches!(self.phase.consent, Consent::None);
         Record {
             version: VERSION,
             environment: app.provider().name,
@@ -557,23 +560,15 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
             realm: &self.realm,
             scopes: Names::Of(app, self.scopes),
             phase: self.phase,
-            asked: known,
+            asked: asking.then_some(Names::Of(app, self.asked.scopes)),
+            redirect: self.asked.redirect,
+            state: asking.then_some(Key::Of(&self.asked.state)),
+            verifier: (asking && app.provider().pkce).then_some(Key::Of(&self.asked.verifier)),
             access: Token::Plain(self.access.as_bytes()),
             refresh: Token::Plain(self.refresh.as_bytes()),
             candidate: held(first),
             further_candidate: held(second),
             check: 0,
-        }
-        .sealed()
-    }
-
-    fn stored_ask<'a>(&'a self, app: &'a App<'a>) -> StoredAsk<'a> {
-        let verifier: &[u8] = if app.provider().pkce { &self.asked.verifier } else { &[] };
-        StoredAsk {
-            scopes: Names::Of(app, self.asked.scopes),
-            redirect: self.asked.redirect,
-            state: Token::Plain(&self.asked.state),
-            verifier: Token::Plain(verifier),
         }
     }
 
@@ -623,9 +618,7 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
             (_, Grant::Refreshing { held, doubt, .. }) => {
                 Some(Diagnosis::refresh(&held, &doubt, now, around))
             }
-            (_, Grant::Closed { reason, held }) => {
-                Some(Diagnosis::refresh(&held, &reason.doubt(), now, around))
-            }
+            (_, Grant::Closed { held, doubt, .. }) => Some(Diagnosis::refresh(&held, &doubt, now, around)),
             (_, Grant::Unlinked | Grant::Revoking { .. } | Grant::Unrevoked { .. }) => None,
         }
     }
@@ -743,12 +736,6 @@ fn load<'r, const N: usize>(
         }
     }
     Ok(())
-}
-
-fn fill(bytes: &mut [u8; 32], from: Token<'_>) {
-    for (to, from) in bytes.iter_mut().zip(from.bytes()) {
-        *to = from;
-    }
 }
 
 fn clamp(seconds: u64, most: u32) -> u32 {

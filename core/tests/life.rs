@@ -24,6 +24,7 @@ fn app() -> App<'static> {
 fn save(session: &mut Session, app: &App<'_>, now: Time, effects: Effects) {
     let Some(revision) = effects.store else { return };
     let text = serde_json::to_string(&session.record(app)).unwrap();
+    assert_eq!(session.record(app).write(&mut [0; 2000]).unwrap(), text.as_bytes());
     let record: Record<'_> = serde_json::from_str(&text).unwrap();
     assert_eq!(record.revision(), revision);
     Session::<4096, 512, 512>::restore(app, &record).unwrap();

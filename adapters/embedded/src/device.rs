@@ -8,6 +8,7 @@ use evergrant::{Session, Tell, Time, TooLong};
 use zeroize::Zeroize;
 
 use crate::clock::Clock;
+use crate::flat;
 use crate::slots::Store;
 use crate::talk::Talk;
 use crate::trouble::Trouble;
@@ -47,11 +48,8 @@ pub enum DriveError<S> {
     Session(Error),
     /// The record is not durable. Nothing was sent; the next call tries again.
     Store(S),
-    /// The buffer is too small for the record.
-    Buffer {
-        /// Bytes that there are. The record needs the tokens' bytes and about 500 more.
-        capacity: usize,
-    },
+    /// The buffer is too small for the record. Nothing was sent.
+    Buffer(TooLong),
 }
 
 impl<S: fmt::Display> fmt::Display for DriveError<S> {
@@ -59,9 +57,7 @@ impl<S: fmt::Display> fmt::Display for DriveError<S> {
         match self {
             Self::Session(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
-            Self::Buffer { capacity } => {
-                write!(f, "the buffer of {capacity} bytes is too small for the record")
-            }
+            Self::Buffer(too_long) => too_long.fmt(f),
         }
     }
 }
@@ -226,13 +222,9 @@ impl<'a, S: Store, B: Board, const A: usize, const R: usize, const C: usize> Kee
     }
 
     fn save(&mut self, revision: u32) -> Result<(), DriveError<S::Error>> {
-        let record = self.session.record(self.app);
-        let saved = match serde_json_core::to_slice(&record, self.buffer) {
-            Ok(length) => {
-                let text = self.buffer.get(..length).unwrap_or_default();
-                self.store.save(revision, text).map_err(DriveError::Store)
-            }
-            Err(_) => Err(DriveError::Buffer { capacity: self.buffer.len() }),
+        let saved = match self.session.record(self.app).write(self.buffer) {
+            Ok(text) => self.store.save(revision, text).map_err(DriveError::Store),
+            Err(too_long) => Err(DriveError::Buffer(too_long)),
         };
         self.buffer.zeroize();
         saved?;
@@ -274,7 +266,7 @@ fn read<S: Store, const A: usize, const R: usize, const C: usize>(
     buffer: &mut [u8],
 ) -> Result<Session<A, R, C>, OpenError<S::Error>> {
     let Some(text) = store.load(buffer).map_err(OpenError::Store)? else { return Ok(Session::new(app)) };
-    let (record, _) = serde_json_core::from_slice::<Record<'_>>(text).map_err(|_| OpenError::Damaged)?;
+    let record: Record<'_> = flat::from_slice(text).ok_or(OpenError::Damaged)?;
     Session::restore(app, &record).map_err(OpenError::from)
 }
 

@@ -127,8 +127,8 @@ fn views(session: &Small, app: &App<'_>, now: Time) {
 
 fn stored(session: &mut Small, app: &App<'_>, now: Time) {
     let mut text = any([0; 64]);
-    let _ = black_box(serde_json_core::to_slice(&session.record(app), any(&mut text)));
-    if let Ok((record, _)) = serde_json_core::from_slice::<Record<'_>>(any(&text)) {
+    let _ = black_box(session.record(app).write(any(&mut text)));
+    if let Some(record) = evergrant_embedded::flat::from_slice::<Record<'_>>(any(&text)) {
         let record = any(record);
         black_box((record.revision(), record.generation(), record.realm(), record.environment()));
         black_box(record.phase());

@@ -1,0 +1,132 @@
+//! What searches have found in the kernel, each by the shortest way to it.
+
+use evergrant::phase::{
+    Bytes, Doubt, Event, Grant, Held, Issued, Lost, Outcome, Proof, Refusal, Rotation, Step, step,
+};
+use evergrant::{Call, Due, FOREVER, Phase, Policy, Provider, Reason, Refused, Tell, Time};
+
+const INTUIT: Policy = Provider::INTUIT_SANDBOX.policy;
+const STRICT: Policy = Provider::STRICT.policy;
+const NOW: Time = Time::from_unix(1_800_000_000);
+const DAY: u32 = 86_400;
+const HELD: Held = Held {
+    issued_at: NOW,
+    access_for: 3_600,
+    refresh_for: 100 * DAY,
+    hard_for: FOREVER,
+    serial: 1,
+    candidates: 0,
+};
+const ISSUED: Issued =
+    Issued { access_for: 3_600, refresh_for: 100 * DAY, hard_for: 0, refresh: Rotation::New };
+const REFUSED: Outcome = Outcome::Refused(Refusal::InvalidGrant);
+
+fn linked(held: Held) -> Phase {
+    Phase { grant: Grant::Linked { held, doubt: Doubt::default() }, calls: 1, generation: 1, ..Phase::NEW }
+}
+
+/// A step, its record stored.
+fn go(policy: &Policy, phase: Phase, now: Time, event: Event) -> Step {
+    let step = step(policy, phase, now, event).unwrap();
+    Step { phase: Phase { unsaved: false, ..step.phase }, ..step }
+}
+
+fn sent(policy: &Policy, phase: Phase, now: Time) -> (Phase, Call) {
+    let step = go(policy, phase, now, Event::Refresh);
+    (step.phase, step.effects.send.unwrap())
+}
+
+/// I8: while an exchange is in flight no refresh can be sent, so it is not due either.
+#[test]
+fn what_waits_for_a_call_is_not_due_before_its_end() {
+    let rejected = linked(Held { access_for: 0, ..HELD });
+    let asked = go(&INTUIT, rejected, NOW, Event::Ask).phase;
+    let exchanging = go(&INTUIT, asked, NOW, Event::Callback(Proof::Stored)).phase;
+    assert_eq!(exchanging.due(&INTUIT), Due::Tick(NOW.plus(INTUIT.call_for)));
+
+    // The other way round: an exchange that has not left, and a refresh that has.
+    let call = exchanging.in_flight().unwrap();
+    let event = Event::Answer { call, outcome: Outcome::NotSent };
+    let unsent = go(&INTUIT, exchanging, NOW, event).phase;
+    let (refreshing, _) = sent(&INTUIT, unsent, NOW);
+    assert_eq!(refreshing.due(&INTUIT), Due::Tick(NOW.plus(INTUIT.call_for)));
+}
+
+/// I2: an end that only a wrong clock has seen does not make a lost answer forgotten.
+#[test]
+fn a_grant_that_lives_again_remembers_the_answer_it_has_lost() {
+    let (phase, call) = sent(&STRICT, linked(HELD), NOW);
+    let lost = go(&STRICT, phase, NOW, Event::Answer { call, outcome: Outcome::NoAnswer }).phase;
+    let ahead = go(&STRICT, lost, NOW.plus(101 * DAY), Event::Tick);
+    assert_eq!(ahead.effects.tell, Some(Tell::Closed(Reason::Expired)));
+    let again = go(&STRICT, ahead.phase, NOW, Event::Refresh);
+    assert_eq!(again.effects.tell, Some(Tell::Closed(Reason::AnswerLost)));
+    assert_eq!(again.effects.send, None);
+}
+
+/// L1: nor does a clock that was ahead for a while end a grant whose answer may still be asked for.
+#[test]
+fn an_end_for_a_lost_answer_is_undone_where_the_clock_was_wrong() {
+    let (phase, call) = sent(&INTUIT, linked(HELD), NOW);
+    let lost = go(&INTUIT, phase, NOW, Event::Answer { call, outcome: Outcome::NoAnswer }).phase;
+    let ahead = go(&INTUIT, lost, NOW.plus(2 * DAY), Event::Tick);
+    assert_eq!(ahead.effects.tell, Some(Tell::Closed(Reason::AnswerLost)));
+    assert!(go(&INTUIT, ahead.phase, NOW.plus(60), Event::Refresh).effects.send.is_some());
+    let late = step(&INTUIT, ahead.phase, NOW.plus(2 * DAY), Event::Refresh);
+    assert_eq!(late, Err(Refused::Ended(Reason::AnswerLost)));
+}
+
+/// DUR-6: a candidate is not sent after the end that came while the one before it was in flight.
+#[test]
+fn no_candidate_is_sent_after_the_end() {
+    let (phase, call) = sent(&INTUIT, linked(Held { candidates: 1, ..HELD }), NOW.plus(100 * DAY - 1));
+    let step = go(&INTUIT, phase, NOW.plus(100 * DAY), Event::Answer { call, outcome: REFUSED });
+    assert_eq!(step.effects.tell, Some(Tell::Closed(Reason::Expired)));
+    assert_eq!(step.effects.send, None);
+}
+
+/// I4: without a clock no grant is declared dead, and nothing is sent.
+#[test]
+fn a_refusal_without_a_clock_is_asked_again() {
+    for candidates in [0, 1] {
+        let (phase, call) = sent(&STRICT, linked(Held { candidates, ..HELD }), NOW);
+        let step = go(&STRICT, phase, Time::UNSET, Event::Answer { call, outcome: REFUSED });
+        assert_eq!(step.effects.send, None);
+        assert!(matches!(step.phase.grant, Grant::Linked { .. }));
+    }
+}
+
+/// I5: tokens that come after the hard end are kept as well, for the clock may be wrong.
+#[test]
+fn tokens_after_the_hard_end_are_kept() {
+    let closed = go(&INTUIT, linked(Held { hard_for: DAY, ..HELD }), NOW.plus(DAY), Event::Tick).phase;
+    let candidate = Event::Candidate { issued_at: NOW, issued: ISSUED };
+    assert_eq!(go(&INTUIT, closed, NOW.plus(DAY), candidate).bytes, Bytes::TakeFront);
+}
+
+/// REF-4: a token that comes after an end by the clock has never been refused.
+#[test]
+fn a_candidate_after_an_end_by_the_clock_is_not_suspect() {
+    let closed = go(&INTUIT, linked(HELD), NOW.plus(100 * DAY), Event::Tick).phase;
+    let candidate = Event::Candidate { issued_at: NOW.plus(99 * DAY), issued: ISSUED };
+    let step = go(&INTUIT, closed, NOW.plus(100 * DAY), candidate);
+    let Grant::Linked { doubt, .. } = step.phase.grant else { panic!("{:?}", step.phase.grant) };
+    assert_eq!(doubt, Doubt::default());
+}
+
+/// L1: where the token in front may not be sent again, a candidate has one round before the end.
+#[test]
+fn a_candidate_is_tried_before_a_lost_answer_ends_the_grant() {
+    let doubt = Doubt { lost: Lost::Since(NOW), tries: 3, ..Doubt::default() };
+    let held = Held { candidates: 1, ..HELD };
+    let phase = Phase { grant: Grant::Uncertain { held, doubt }, ..linked(held) };
+    let later = NOW.plus(DAY);
+    let tried = go(&INTUIT, phase, later, Event::Tick);
+    assert_eq!(tried.bytes, Bytes::NextCandidate);
+    let call = tried.effects.send.unwrap();
+    let refused = go(&INTUIT, tried.phase, later, Event::Answer { call, outcome: REFUSED });
+    assert_eq!(refused.effects.tell, Some(Tell::Closed(Reason::Refused)));
+    // Never where a refresh token may not be sent twice at all.
+    let closed = go(&STRICT, phase, later, Event::Tick);
+    assert_eq!(closed.effects.tell, Some(Tell::Closed(Reason::AnswerLost)));
+}

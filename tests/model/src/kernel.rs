@@ -1,0 +1,328 @@
+//! The kernel alone, exhaustively: every event on every phase that can be reached, over a clock that moves to one second
+//! before, at and after every boundary, back, far forward, and to "never set".
+//!
+//! The search is breadth first and has no bound but the space itself. The space is finite because phases are folded
+//! ([`space::fold`]): times count from now and are rounded down to the nearest of a fixed list of distances, which holds the
+//! three seconds round each number that the kernel compares with; counters keep their distance to the newest, up to three.
+//! Within a class one distance stands for all. A folded phase is a phase like any other, so what a check finds is real.
+//!
+//! Each change is stored at once. That loses nothing: the search shows on every edge that a phase which could not be
+//! stored steps exactly as the stored one does ([`checks::edge`]), and a crash before the store is a restart of the phase
+//! before.
+
+pub mod checks;
+pub mod scenarios;
+pub mod space;
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+
+use evergrant::phase::{Event, Outcome, Purpose, Refusal, Rotation, Step, step};
+use evergrant::{Phase, Policy, Time};
+
+use space::NOW;
+
+/// What is searched.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// The numbers of the authority.
+    pub policy: Policy,
+    /// Lifetimes that answers bring: access token, refresh token, hard end.
+    pub lifetimes: Vec<(u32, u32, u32)>,
+    /// Consents beside the grant, with their callbacks and exchanges; else one that is done with is where it begins.
+    pub consents: bool,
+    /// Signed states as well.
+    pub signed: bool,
+    /// Answers of a call that another has followed.
+    pub late: bool,
+    /// Signs from outside: 401, disconnect redirect.
+    pub signs: bool,
+    /// Tokens of writers that were fenced out.
+    pub candidates: bool,
+    /// The user revokes.
+    pub revoke: bool,
+    /// The clock steps back, far forward, and is lost.
+    pub wrong_clock: bool,
+    /// Every class of the clock; else the ends of lifetimes are seen from one second before, at and after them only.
+    pub fine: bool,
+}
+
+/// A folded phase, and what an onlooker remembers of how it came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    /// The phase. Now is always [`NOW`].
+    pub phase: Phase,
+    /// The clock is set.
+    pub clock: bool,
+    /// What the onlooker remembers.
+    pub seen: Seen,
+}
+
+/// What an onlooker remembers who does not trust the phase: it sees calls go out and answers come in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Seen {
+    /// The code in hand may have reached the authority.
+    pub code_sent: bool,
+    /// When the first refresh was sent of which it is not known what became.
+    pub unanswered: Option<Time>,
+    /// Rounds of `invalid_grant` since tokens came, up to 15.
+    pub rounds: u8,
+    /// The latest call that may have left, and whether its grant was replaced since.
+    pub last: Option<(Purpose, bool)>,
+    /// The call before it.
+    pub before: Option<(Purpose, bool)>,
+}
+
+/// A way from one state to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// An event.
+    Event(Event),
+    /// The clock shows this.
+    Clock(Time),
+    /// The clock is lost, or set again.
+    Switch,
+    /// The program ends, and the stored phase is read back.
+    Restart,
+}
+
+/// What a search saw.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Report {
+    /// States.
+    pub states: usize,
+    /// Edges, refused events included.
+    pub edges: u64,
+    /// Events that were refused.
+    pub refused: u64,
+    /// Length of the longest shortest way.
+    pub depth: u32,
+    /// The most ticks that any state needed to come to tokens or to a named user.
+    pub most_ticks: u32,
+    /// Ends of grants, by reason, in the order of [`checks::REASONS`].
+    pub ends: [u64; 8],
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { states, edges, refused, depth, most_ticks, ends } = self;
+        write!(
+            f,
+            "states={states} edges={edges} refused={refused} depth={depth} most_ticks={most_ticks} ends={ends:?}"
+        )
+    }
+}
+
+/// Searches a scenario whole.
+///
+/// # Errors
+/// The first property that does not hold, with the way to it.
+pub fn search(scenario: &Scenario) -> Result<Report, String> {
+    let mut report = Report::default();
+    let mut arena: Vec<(State, u32, u32)> = Vec::new();
+    let mut known: HashMap<u64, u32, BuildHasherDefault<Same>> = HashMap::default();
+    let mut queue = VecDeque::new();
+    for state in starts(scenario) {
+        known.insert(print(&state), 0);
+        queue.push_back(arena.len());
+        arena.push((state, u32::MAX, 0));
+    }
+    let mut acts = Vec::new();
+    while let Some(at) = queue.pop_front() {
+        let (state, _, depth) = arena[at];
+        report.depth = report.depth.max(depth);
+        let found = checks::state(scenario, &state).and_then(|ticks| {
+            report.most_ticks = report.most_ticks.max(ticks);
+            acts.clear();
+            space::acts(scenario, &state, &mut acts);
+            for act in &acts {
+                report.edges += 1;
+                match next(scenario, &state, *act).map_err(|wrong| format!("{act:?}: {wrong}"))? {
+                    None => report.refused += 1,
+                    Some(after) => {
+                        checks::count_end(&state, &after, &mut report.ends);
+                        known.entry(print(&after)).or_insert_with(|| {
+                            queue.push_back(arena.len());
+                            arena.push((after, u32::try_from(at).unwrap_or(u32::MAX), depth + 1));
+                            0
+                        });
+                    }
+                }
+            }
+            Ok(())
+        });
+        if let Err(wrong) = found {
+            return Err(format!("{}\n{wrong}\n{}", scenario.name, way(&arena, at)));
+        }
+    }
+    report.states = arena.len();
+    Ok(report)
+}
+
+fn starts(scenario: &Scenario) -> Vec<State> {
+    let new = State { phase: Phase::NEW, clock: true, seen: Seen::default() };
+    if scenario.consents {
+        return vec![space::fold(scenario, new, NOW)];
+    }
+    // A consent that brought tokens, by hand: asked, called back, exchanged.
+    let mut linked = Vec::new();
+    for &(access_for, refresh_for, hard_for) in &scenario.lifetimes {
+        let mut state = new;
+        for event in [
+            Event::Ask,
+            Event::Callback(evergrant::phase::Proof::Stored),
+            Event::Answer {
+                call: evergrant::Call { number: 1, generation: 0, purpose: Purpose::Exchange },
+                outcome: Outcome::Tokens(evergrant::phase::Issued {
+                    access_for,
+                    refresh_for,
+                    hard_for,
+                    refresh: Rotation::New,
+                }),
+            },
+        ] {
+            let step = step(&scenario.policy, state.phase, NOW, event).expect("a consent goes through");
+            state.seen = observe(scenario, &state, &event, &step);
+            state.phase = saved(step.phase);
+        }
+        linked.push(space::fold(scenario, state, NOW));
+    }
+    linked.dedup();
+    linked
+}
+
+/// The state after an act; `None` where the event was refused.
+///
+/// # Errors
+/// A property that the edge breaks.
+pub fn next(scenario: &Scenario, state: &State, act: Act) -> Result<Option<State>, String> {
+    let after = match act {
+        Act::Clock(now) => return Ok(Some(space::fold(scenario, *state, now))),
+        Act::Switch => State { clock: !state.clock, ..*state },
+        Act::Restart => restarted(state),
+        Act::Event(event) => {
+            let now = if state.clock { NOW } else { Time::UNSET };
+            let taken = step(&scenario.policy, state.phase, now, event);
+            checks::edge(scenario, state, now, &event, &taken)?;
+            match taken {
+                Err(_) => return Ok(None),
+                Ok(step) => State {
+                    seen: observe(scenario, state, &event, &step),
+                    phase: saved(step.phase),
+                    ..*state
+                },
+            }
+        }
+    };
+    Ok(Some(space::fold(scenario, after, NOW)))
+}
+
+/// The phase, its record durable.
+pub(crate) fn saved(phase: Phase) -> Phase {
+    Phase { unsaved: false, ..phase }
+}
+
+/// What was in flight may have left, and its answer will be nobody's.
+fn restarted(state: &State) -> State {
+    let mut seen = state.seen;
+    if let evergrant::phase::Grant::Refreshing { sent_at, .. } = state.phase.grant {
+        seen.unanswered = seen.unanswered.or(Some(sent_at));
+    }
+    State { phase: state.phase.restored(), seen, ..*state }
+}
+
+/// What the onlooker remembers after a step.
+fn observe(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Seen {
+    use evergrant::phase::{Bytes, Grant, Tell};
+    let mut seen = state.seen;
+    if let Event::Answer { call, outcome } = event {
+        let current = call.number == state.phase.calls;
+        match (call.purpose, outcome) {
+            // It provably never left, so nothing else can come of it.
+            (purpose, Outcome::NotSent) if current => {
+                seen.code_sent &= purpose != Purpose::Exchange;
+                seen.last = None;
+            }
+            (_, Outcome::Refused(Refusal::InvalidGrant))
+                if state.clock
+                    && step.effects.tell != Some(Tell::NextCandidate)
+                    && matches!(state.phase.grant, Grant::Refreshing { .. }) =>
+            {
+                seen.rounds = (seen.rounds + 1).min(15);
+            }
+            _ => {}
+        }
+    }
+    // The wait for an answer is over, and it did not come.
+    if let Some(Tell::AnswerLost { .. }) = step.effects.tell
+        && let Grant::Refreshing { sent_at, .. } = state.phase.grant
+    {
+        seen.unanswered = seen.unanswered.or(Some(sent_at));
+    }
+    if step.bytes == Bytes::TakeCode {
+        seen.code_sent = false;
+    }
+    // Another token is in front now. The one that was sent is a candidate, and those are tried in turn until one brings
+    // tokens (STA-3).
+    let revived = step.bytes == Bytes::TakeFront && matches!(state.phase.grant, Grant::Closed { .. });
+    let passed = step.bytes == Bytes::NextCandidate && state.phase.in_flight().is_none();
+    if revived || passed {
+        seen.unanswered = None;
+    }
+    if passed {
+        // Its refusal, should it come, is the last: the grant would have ended here but for the candidate.
+        seen.rounds = 15;
+    }
+    if step.bytes == Bytes::TakeTokens {
+        seen.unanswered = None;
+        seen.rounds = 0;
+    }
+    if step.phase.generation != state.phase.generation {
+        seen.last = seen.last.map(|(purpose, _)| (purpose, true));
+        seen.before = seen.before.map(|(purpose, _)| (purpose, true));
+    }
+    if let Some(call) = step.effects.send {
+        seen.code_sent |= call.purpose == Purpose::Exchange;
+        seen.before = seen.last.filter(|_| scenario.late);
+        seen.last = Some((call.purpose, false));
+    }
+    seen
+}
+
+/// The way to a state, for whoever reads a counterexample.
+fn way(arena: &[(State, u32, u32)], at: usize) -> String {
+    let mut steps = Vec::new();
+    let mut at = Some(at);
+    while let Some((state, parent, _)) = at.and_then(|at| arena.get(at)) {
+        steps.push(format!("  {:?} clock={} {:?}", state.phase, state.clock, state.seen));
+        at = usize::try_from(*parent).ok().filter(|_| *parent != u32::MAX);
+    }
+    steps.reverse();
+    steps.join("\n")
+}
+
+fn print(state: &State) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    state.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Fingerprints are hashes already.
+#[derive(Default)]
+struct Same(u64);
+
+impl Hasher for Same {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0 << 8 | u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
