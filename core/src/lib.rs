@@ -103,6 +103,7 @@
 pub mod answer;
 pub mod api;
 mod app;
+mod base64;
 mod callback;
 pub mod consent;
 pub mod diagnosis;

@@ -4,7 +4,6 @@
 //! a device write it alike, and so does [`Record::write`], which need not look for escapes. Deadlines are absolute: a
 //! relative one that is read back later is a lie.
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use core::fmt::{self, Write};
 use serde::de::Error as _;
 use serde::ser::SerializeStruct;
@@ -12,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::answer::is_visible;
 use crate::app::{App, Scopes};
+use crate::base64::Base64UrlUnpadded;
 use crate::consent::{STATE_LEN, state_text};
 use crate::error::{Field, RecordError, TooLong};
 use crate::phase::{CANDIDATES, Consent, Doubt, Grant, Held, Hint, Lost, Phase, Reason};
