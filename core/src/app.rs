@@ -261,12 +261,12 @@ fn check_provider(provider: &Provider<'_>) -> Result<(), AppError> {
 
 /// Scheme and host of a URL; empty where there is none.
 fn split(url: &str) -> (&str, &str) {
-    let Some((scheme, rest)) = url.split_once(':') else { return ("", "") };
+    let Some((scheme, rest)) = url.split_once([':']) else { return ("", "") };
     let Some(rest) = rest.strip_prefix("//") else { return ("", "") };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = match authority.strip_prefix('[') {
-        Some(bracketed) => bracketed.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
+        Some(bracketed) => bracketed.split([']']).next().unwrap_or_default(),
+        None => authority.split([':']).next().unwrap_or_default(),
     };
     if authority.contains('@') { (scheme, "") } else { (scheme, host) }
 }
@@ -281,7 +281,7 @@ fn is_loopback(host: &str) -> bool {
 
 /// An IPv4 address in its one usual form. The standard library's parser would bring 2 KiB of code, and panics.
 fn ipv4(host: &str) -> Option<[u8; 4]> {
-    let mut parts = host.split('.');
+    let mut parts = host.split(['.']);
     let mut address = [0; 4];
     for part in &mut address {
         let digits = parts.next()?;

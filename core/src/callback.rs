@@ -26,7 +26,7 @@ pub struct Callback<'a> {
 
 /// Whether this is an address, and not a query without its `?`.
 fn is_address(text: &str) -> bool {
-    text.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//"))
+    text.split_once([':']).is_some_and(|(_, rest)| rest.starts_with("//"))
 }
 
 impl<'a> Callback<'a> {

@@ -54,12 +54,12 @@ impl Time {
     /// `Date` and `Retry-After` headers bring it. `None` for anything else.
     #[must_use]
     pub fn from_http_date(text: &str) -> Option<Self> {
-        let (_, rest) = text.trim_ascii().split_once(',')?;
-        let mut parts = rest.strip_prefix(' ')?.split(' ');
+        let (_, rest) = text.trim_ascii().split_once([','])?;
+        let mut parts = rest.strip_prefix(' ')?.split([' ']);
         let day: u64 = digits(parts.next()?, 2)?;
         let month = month(parts.next()?)?;
         let year = digits(parts.next()?, 4)?;
-        let mut clock = parts.next()?.split(':');
+        let mut clock = parts.next()?.split([':']);
         let (hour, minute, second) =
             (digits(clock.next()?, 2)?, digits(clock.next()?, 2)?, digits(clock.next()?, 2)?);
         let in_range = (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61 && year >= 1970;

@@ -86,10 +86,10 @@ impl<'a> Target<'a> {
 fn split_port(authority: &str, default: u16) -> Result<(&str, u16), TargetError> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
-            let (host, after) = rest.split_once(']').ok_or(TargetError::NoHost)?;
+            let (host, after) = rest.split_once([']']).ok_or(TargetError::NoHost)?;
             (host, after.strip_prefix(':').or(if after.is_empty() { Some("") } else { None }))
         }
-        None => match authority.split_once(':') {
+        None => match authority.split_once([':']) {
             Some((host, port)) => (host, Some(port)),
             None => (authority, Some("")),
         },

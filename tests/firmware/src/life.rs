@@ -10,6 +10,7 @@ use crate::flash::{self, Flash, Hold};
 use crate::host::{Commands, Console};
 use crate::line::Line;
 use crate::machine;
+use crate::stack::Stack;
 
 /// The line leads to the emulator, whatever its port is; only the paths count.
 const INTUIT: Provider<'static> = Provider {
@@ -63,11 +64,15 @@ pub(crate) fn run() -> Result<(), ()> {
     log(format_args!("{} ready, revision {revision}, {grant:?}", machine::NAME));
     let mut commands = Commands::open().ok_or_else(|| log(format_args!("there are no commands")))?;
     let mut line = [0; 1_024];
+    let stack = Stack::paint();
     loop {
         let command = commands.next(&mut line);
         let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
         if verb == "quit" {
             return Ok(());
+        }
+        if verb == "stack" {
+            log(format_args!("stack {}", stack.deepest()));
         }
         obey(&mut device, verb, rest);
         log(format_args!("done {verb}"));
@@ -120,6 +125,7 @@ fn obey(device: &mut Ours<'_>, verb: &str, rest: &str) {
         "tick" => device.drive(Input::Tick),
         "refresh" => device.drive(Input::Refresh),
         "revoke" => device.drive(Input::Revoke),
+        "stack" => return,
         _ => return log(format_args!("unknown command")),
     };
     if let Err(error) = driven {

@@ -11,6 +11,7 @@ mod host;
 mod life;
 mod line;
 mod machine;
+mod stack;
 
 use core::fmt::Write;
 

@@ -11,7 +11,7 @@ mod session;
 use core::fmt::{self, Write};
 use core::hint::black_box;
 
-pub use client::{client, rest};
+pub use client::{asynchronous, client, rest};
 pub use kernel::kernel;
 pub use session::{displays, session};
 

@@ -23,6 +23,8 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 /// Seconds that a line of log may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Bytes of stack that the calls may use below the caller's own buffers: measured, and a little more.
+const STACK_MOST: usize = 100_000;
 /// When the story begins.
 const START: u64 = 1_800_000_000;
 
@@ -102,6 +104,12 @@ fn story(bench: &Bench) -> Outcome<usize> {
     )?;
 
     // The authority answers a refresh and the answer is lost: the token may be stale, and the device waits.
+    let stack = device.ask("stack", 1)?;
+    let deepest = stack.first().and_then(|line| line.strip_prefix("stack ")?.parse::<usize>().ok());
+    if deepest.is_none_or(|bytes| bytes > STACK_MOST) {
+        return Err(format!("the calls go deeper than {STACK_MOST} bytes: {deepest:?}").into());
+    }
+
     bench.advance(3_700);
     device.tell("time", &["news Clock(Time(1800007400))", "time known"])?;
     bench.intuit.arm(Fault::once(Endpoint::Refresh, Harm::AnswerLostAfterWork));
