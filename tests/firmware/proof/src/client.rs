@@ -8,7 +8,9 @@ use core::task::{Context, Waker};
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use embedded_storage::nor_flash::{self, NorFlash, NorFlashErrorKind, ReadNorFlash};
 use evergrant::{App, Ask, Input, Provider, Scopes, Time};
-use evergrant_embedded::{Board, Clock, News, SlotError, Slots, Store, Talk, Target, Trouble, asynch, blocking};
+use evergrant_embedded::{
+    Board, Clock, News, SlotError, Slots, Store, Talk, Target, Trouble, asynch, blocking,
+};
 
 use crate::session::KEYS;
 use crate::{any, show};
@@ -133,7 +135,9 @@ pub fn client() {
     let _ = black_box(device.drive(input()));
     let mut url = any([0; 64]);
     let _ = black_box(device.authorization_url(any(&mut url)));
-    let _ = black_box(device.get(any("/v3"), |status, body| { let _ = black_box((status, body)); }));
+    let _ = black_box(device.get(any("/v3"), |status, body| {
+        let _ = black_box((status, body));
+    }));
     black_box(device.due());
 }
 
@@ -173,6 +177,10 @@ pub fn rest() {
     let _ = black_box(device.net().flush_now());
     drop(device);
     if let Ok(mut talk) = Talk::time(any("https://a/"), any(true), &mut buffer) {
+        let _ = black_box(talk.step());
+        talk.wrote(any(Ok(1)));
+        talk.flushed(any(Ok(())));
+        talk.read(any(Ok(1)));
         talk.give_up(any(Trouble::TimedOut));
         black_box((talk.received(), talk.body(), talk.status(), talk.date(), talk.trouble()));
         black_box(talk.keeps_alive());

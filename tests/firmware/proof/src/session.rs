@@ -32,7 +32,10 @@ pub fn session() {
     let keys = any(Keys { client_secret: secret, state_key: Some(state_key), ..any(KEYS) });
     let app = match App::new(&provider, keys) {
         Ok(app) => any(app),
-        Err(error) => { let _ = black_box(error); return; },
+        Err(error) => {
+            let _ = black_box(error);
+            return;
+        }
     };
     app_views(&app);
     parts();
@@ -75,13 +78,17 @@ fn parts() {
     let answer = black_box(Answer::scan(body, any("a"), any("b")));
     if let Some(text) = answer.access_token {
         black_box((text.length(), text.is(any("x"))));
-        text.bytes().for_each(|byte| { let _ = black_box(byte); });
+        text.bytes().for_each(|byte| {
+            let _ = black_box(byte);
+        });
     }
     if let Ok(callback) = black_box(Callback::parse(any("a=b"), any("realmId")))
         && let Some(code) = callback.code
     {
         black_box(code.is(any("x")));
-        code.decode().for_each(|byte| { let _ = black_box(byte); });
+        code.decode().for_each(|byte| {
+            let _ = black_box(byte);
+        });
     }
     let time = Time::from_unix(any(0)).plus(any(1)).minus(any(2));
     black_box((time.unix(), time.is_set(), time.since(any(Time::EARLIEST))));
@@ -94,7 +101,9 @@ fn requests(request: Request<'_>) {
     let mut buffer = any([0; 64]);
     if let Ok(http) = black_box(request.write(any(&mut buffer))) {
         black_box((http.method(), http.url(), http.body()));
-        http.headers().for_each(|header| { let _ = black_box(header); });
+        http.headers().for_each(|header| {
+            let _ = black_box(header);
+        });
     }
 }
 
@@ -107,6 +116,7 @@ fn views(session: &Small, app: &App<'_>, now: Time) {
         black_box((token.expose(), token.serial(), token.seconds_left()));
         let _ = black_box(token.authorization(any(&mut buffer)));
         if let Ok(request) = Request::api(app, token, any("/x")) {
+            black_box(evergrant_embedded::Talk::needed(&request));
             requests(request);
         }
         if let Ok(request) = Request::userinfo(app, token) {
@@ -114,7 +124,13 @@ fn views(session: &Small, app: &App<'_>, now: Time) {
         }
     }
     if let Some(held) = session.phase().held() {
-        black_box((held.access_end(), held.rolling_end(), held.hard_end(), held.end(), held.access_left(now)));
+        black_box((
+            held.access_end(),
+            held.rolling_end(),
+            held.hard_end(),
+            held.end(),
+            held.access_left(now),
+        ));
     }
     let around = any(Surroundings::default());
     if let Some(diagnosis) = black_box(session.diagnosis(app, now, around)) {
