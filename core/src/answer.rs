@@ -28,7 +28,7 @@ pub struct Answer<'a> {
     pub hard_expires_in: Option<u64>,
     /// `scope`.
     pub scope: Option<Text<'a>>,
-    /// `id_token`.
+    /// `id_token` (SCO-5): never looked into here, and never taken for one of the grant's.
     pub id_token: Option<Text<'a>>,
     /// `error`.
     pub error: Option<Text<'a>>,

@@ -43,7 +43,7 @@ impl core::fmt::Debug for Ask<'_> {
 }
 
 /// What a consent with a signed `state` asks for: nothing of it need be stored until the callback comes (CSR-4).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct SignedAsk<'a> {
     /// One of the app's redirect URIs, to the letter (RED-1, RED-2).
     pub redirect_uri: &'a str,
@@ -58,14 +58,33 @@ pub struct SignedAsk<'a> {
     pub binding: &'a [u8],
 }
 
-/// A signed `state` that was found to be ours.
-#[derive(Clone, Debug)]
+/// I6: neither its random bytes, from which the PKCE verifier is made, nor the binding, which may be a cookie.
+impl core::fmt::Debug for SignedAsk<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SignedAsk")
+            .field("redirect_uri", &self.redirect_uri)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A signed `state` that was found to be ours. Its `Debug` does not show the PKCE verifier.
+#[derive(Clone)]
 pub struct Signed {
     pub(crate) made_at: Time,
     pub(crate) scopes: Scopes,
     pub(crate) redirect: u32,
     pub(crate) verifier: [u8; 32],
     carry: heapless::Vec<u8, CARRY_MOST>,
+}
+
+impl core::fmt::Debug for Signed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Signed")
+            .field("made_at", &self.made_at)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Signed {

@@ -17,7 +17,8 @@ pub struct Policy {
     pub code_for: u32,
     /// Seconds after which a call counts as sent and unanswered.
     pub call_for: u32,
-    /// Seconds after a lost answer in which the same refresh token may be sent again (STA-4: 86,400); 0: never.
+    /// Seconds after a lost answer in which the same refresh token may be sent again (STA-4: 86,400, since STA-2 has the
+    /// authority keep a stale token no longer); 0: never.
     pub replay_for: u32,
     /// Rounds of `invalid_grant`, at spaced times, that confirm a death (REF-4). 1: the first is final, as RFC 6749 has it.
     pub refusals: u8,
@@ -47,6 +48,8 @@ const FAULT_MOST: u32 = 3_600;
 const PROBE_FIRST: u32 = 60;
 const PROBE_MOST: u32 = 43_200;
 const RETRY_AFTER_MOST: u32 = 86_400;
+/// So many seconds ahead of a token's end it is tried a last time.
+const LAST_LOOK: u32 = 300;
 
 /// Where a grant stands: the consent under way, the grant itself, and the counters that tell calls and records apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -812,6 +815,17 @@ const fn backoff(first: u32, growth: u32, tries: u8, most: u32) -> u32 {
     if seconds > most { most } else { seconds }
 }
 
+/// A next try that would come after the token's own end, or after the time in which it may be sent again (STA-4), is moved
+/// to shortly before: whatever was waited for may be over by then, and there is no later.
+fn in_time(policy: &Policy, now: Time, held: &Held, doubt: &Doubt, retry_at: Time) -> Time {
+    let replay_end = match doubt.lost {
+        Lost::None => held.end(),
+        Lost::Since(first) => first.plus(policy.replay_for),
+    };
+    let last_look = held.end().min(replay_end).minus(LAST_LOOK);
+    retry_at.min(last_look.max(now.plus(PACE)))
+}
+
 /// A step under way: the phase as it will be, and what goes with it.
 struct Move {
     phase: Phase,
@@ -1187,6 +1201,7 @@ fn demand(policy: &Policy, phase: Phase, now: Time) -> Moved {
     }
 }
 
+/// DUR-7: as often as anybody likes; nothing here counts refreshes.
 fn refresh(policy: &Policy, phase: Phase, now: Time) -> Moved {
     match phase.grant {
         Grant::Linked { held, doubt } | Grant::Uncertain { held, doubt } | Grant::Suspect { held, doubt } => {
@@ -1202,6 +1217,9 @@ fn refresh(policy: &Policy, phase: Phase, now: Time) -> Moved {
         }
         Grant::Refreshing { .. } => Err(busy(policy, &phase, now)),
         Grant::Closed { reason, held, doubt } if revives(policy, now, reason, &held, &doubt) => {
+            if phase.busy_until(policy).is_some() {
+                return Err(busy(policy, &phase, now));
+            }
             Ok(begin_refresh(policy, phase, now, held, doubt))
         }
         Grant::Unlinked => Err(Refused::NotLinked),
@@ -1255,12 +1273,14 @@ fn refresh_answer(policy: &Policy, phase: Phase, now: Time, call: Call, outcome:
                 }
                 Outcome::NoAnswer | Outcome::Revoked => Ok(refresh_lost(phase, now, held, doubt, sent_at)),
                 Outcome::NoVerdict { retry_after } => {
-                    let retry_at = now.plus(pause(retry_after, doubt.tries));
+                    let wait = now.plus(pause(retry_after, doubt.tries));
+                    let retry_at = in_time(policy, now, &held, &doubt, wait);
                     Ok(Move::grant(phase, rest(held, doubt.tried(retry_at)))
                         .tell(Tell::NoVerdict { retry_at }))
                 }
                 Outcome::Refused(Refusal::AppAtFault) => {
-                    let retry_at = now.plus(backoff(FAULT_FIRST, 2, doubt.tries, FAULT_MOST));
+                    let wait = now.plus(backoff(FAULT_FIRST, 2, doubt.tries, FAULT_MOST));
+                    let retry_at = in_time(policy, now, &held, &doubt, wait);
                     Ok(Move::grant(phase, rest(held, doubt.tried(retry_at)))
                         .tell(Tell::AppAtFault { retry_at }))
                 }
@@ -1338,7 +1358,8 @@ fn refresh_refused(policy: &Policy, phase: Phase, now: Time, held: Held, doubt: 
     if refusals >= enough || !doubt.may_send(policy, now) {
         return close(phase, held, doubt, doubt.reason());
     }
-    let retry_at = now.plus(backoff(PROBE_FIRST, 2, refusals.saturating_sub(1), PROBE_MOST));
+    let wait = now.plus(backoff(PROBE_FIRST, 2, refusals.saturating_sub(1), PROBE_MOST));
+    let retry_at = in_time(policy, now, &held, &doubt, wait);
     Move::grant(phase, rest(held, Doubt { not_before: retry_at, ..doubt })).tell(Tell::Suspect { retry_at })
 }
 
@@ -1436,7 +1457,8 @@ fn unauthorized(policy: &Policy, phase: Phase, now: Time, serial: u32) -> Moved 
             let marked = Phase { grant: rest(held, doubt), ..phase };
             // Refused means not now: it stays due.
             let moved = refresh(policy, marked, now).unwrap_or_else(|_| Move::to(marked));
-            Ok(moved.bytes(Bytes::DropAccess))
+            // The bytes can do one thing at a time. What is not wiped now is not handed out, and goes with the next answer.
+            Ok(if moved.bytes == Bytes::Keep { moved.bytes(Bytes::DropAccess) } else { moved })
         }
         Grant::Refreshing { held, doubt, call, sent_at, untried } => {
             let (held, doubt) = reject(held, doubt);

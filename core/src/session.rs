@@ -54,8 +54,8 @@ impl Drop for Asked {
     }
 }
 
-/// What happened.
-#[derive(Clone, Copy, Debug)]
+/// What happened. Its `Debug` names it, and shows nothing of a callback.
+#[derive(Clone, Copy)]
 pub enum Input<'a> {
     /// Time has passed: do what is due.
     Tick,
@@ -107,6 +107,26 @@ pub enum Received<'a> {
         /// The body, as far as it came.
         body: &'a [u8],
     },
+}
+
+/// I6: a callback is a code and a state, and its binding may be a cookie.
+impl core::fmt::Debug for Input<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Tick => f.write_str("Tick"),
+            Self::Demand => f.write_str("Demand"),
+            Self::Refresh => f.write_str("Refresh"),
+            Self::Ask(ask) => f.debug_tuple("Ask").field(ask).finish(),
+            Self::Callback { .. } => f.debug_struct("Callback").finish_non_exhaustive(),
+            Self::Answer(call, received) => f.debug_tuple("Answer").field(call).field(received).finish(),
+            Self::Api { serial, meaning } => {
+                f.debug_struct("Api").field("serial", serial).field("meaning", meaning).finish()
+            }
+            Self::Disconnected => f.write_str("Disconnected"),
+            Self::Revoke => f.write_str("Revoke"),
+            Self::Saved(revision) => f.debug_tuple("Saved").field(revision).finish(),
+        }
+    }
 }
 
 impl core::fmt::Debug for Received<'_> {

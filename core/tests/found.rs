@@ -130,3 +130,26 @@ fn a_candidate_is_tried_before_a_lost_answer_ends_the_grant() {
     let closed = go(&STRICT, phase, later, Event::Tick);
     assert_eq!(closed.effects.tell, Some(Tell::Closed(Reason::AnswerLost)));
 }
+
+/// I5: a 401 that makes the next candidate go out moves the bytes with the phase.
+#[test]
+fn a_rejected_token_does_not_hold_back_the_bytes_of_a_candidate() {
+    let doubt = Doubt { lost: Lost::Since(NOW), tries: 1, ..Doubt::default() };
+    let held = Held { candidates: 1, issued_at: NOW.plus(DAY), ..HELD };
+    let phase = Phase { grant: Grant::Uncertain { held, doubt }, ..linked(held) };
+    let step = go(&INTUIT, phase, NOW.plus(DAY + 60), Event::Unauthorized { serial: 1 });
+    assert!(step.effects.send.is_some());
+    assert_eq!(step.bytes, Bytes::NextCandidate);
+}
+
+/// I2: a grant that lives again waits for the exchange that its end has led to.
+#[test]
+fn a_grant_that_lives_again_is_not_refreshed_beside_an_exchange() {
+    let late = NOW.plus(100 * DAY);
+    let closed = go(&INTUIT, linked(HELD), late, Event::Tick).phase;
+    let asked = go(&INTUIT, closed, late, Event::Ask).phase;
+    let exchanging = go(&INTUIT, asked, late, Event::Callback(Proof::Stored)).phase;
+    // The clock is put right.
+    let again = step(&INTUIT, exchanging, late.minus(1), Event::Demand);
+    assert_eq!(again, Err(Refused::Busy { until: late.plus(INTUIT.call_for) }));
+}

@@ -73,7 +73,7 @@ pub(crate) fn token(driver: &Driver<'_>, arguments: &args::Token) -> Result<()> 
         })
         .to_string(),
     });
-    output::say(&*text);
+    output::hand_out(text.as_bytes());
     Ok(())
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn call(driver: &Driver<'_>, arguments: &args::Call) -> Result<()> {
     let reply = get(driver, &mut grant, &path)?;
     let status = reply.status().unwrap_or_default();
     if (200..300).contains(&status) {
-        output::say(String::from_utf8_lossy(reply.body()).trim_end());
+        output::hand_out(reply.body());
         return Ok(());
     }
     Err(call_failed(&reply, status))

@@ -56,6 +56,27 @@ struct ProviderTable {
     refusals: Option<u8>,
 }
 
+impl ProviderTable {
+    fn is_given(&self) -> bool {
+        let texts = [
+            &self.name,
+            &self.authorization_endpoint,
+            &self.token_endpoint,
+            &self.revocation_endpoint,
+            &self.userinfo_endpoint,
+            &self.jwks_uri,
+        ];
+        texts.into_iter().any(Option::is_some)
+            || self.pkce.is_some()
+            || self.authentication.is_some()
+            || !self.authorization_parameters.is_empty()
+            || self.issuer_check.is_some()
+            || self.refresh_lifetime_seconds.is_some()
+            || self.replay_seconds.is_some()
+            || self.refusals.is_some()
+    }
+}
+
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum AuthenticationName {
@@ -218,20 +239,23 @@ impl OwnedProvider {
         let discovery = global.discovery.clone().or_else(|| file.discovery.clone()).unwrap_or_default();
         let base = base(environment, file, global.allow_http_loopback || file.allow_http_loopback);
         let table = &file.provider;
+        if environment != EnvironmentName::Custom && table.is_given() {
+            return Err(Failure::usage(
+                format!("[provider] is there, and the environment is {environment}"),
+                "say environment = \"custom\" for another server; for a stand-in of Intuit's, say discovery alone",
+            ));
+        }
         let or = |own: &Option<String>, base: &str| own.clone().unwrap_or_else(|| base.to_owned());
         let issuer = file.issuer.clone().unwrap_or_else(|| issuer_of(&base, &discovery));
-        let elsewhere = !discovery.is_empty() && origin(&discovery) != origin(base.discovery);
-        let api = match (&file.api, elsewhere) {
+        let discovered_elsewhere = !discovery.is_empty() && origin(&discovery) != origin(base.discovery);
+        let api = match (&file.api, discovered_elsewhere) {
             (Some(api), _) => api.clone(),
             // A stand-in has its API where its discovery document is.
             (None, true) if environment != EnvironmentName::Custom => origin(&discovery).to_owned(),
             (None, _) => base.api.to_owned(),
         };
         Ok(Self {
-            name: table
-                .name
-                .clone()
-                .unwrap_or_else(|| name(environment, &base, &discovery, &issuer, elsewhere)),
+            name: name(environment, &base, file, discovered_elsewhere.then_some(&*discovery)),
             authorization_endpoint: or(&table.authorization_endpoint, base.authorization_endpoint),
             token_endpoint: or(&table.token_endpoint, base.token_endpoint),
             revocation_endpoint: or(&table.revocation_endpoint, base.revocation_endpoint),
@@ -318,21 +342,31 @@ fn custom(table: &ProviderTable, loopback_http: bool) -> Provider<'static> {
     }
 }
 
-/// APP-3: the name stands in every record, so what was issued elsewhere is never taken for the environment's own.
-fn name(
-    environment: EnvironmentName,
-    base: &Provider<'_>,
-    discovery: &str,
-    issuer: &str,
-    elsewhere: bool,
-) -> String {
-    if environment != EnvironmentName::Custom && !elsewhere {
+/// APP-3: the name stands in every record and every row, and everything that decides where tokens are sent goes into it.
+/// So what was issued by one place is never sent to another, whatever a file that lies about says.
+fn name(environment: EnvironmentName, base: &Provider<'_>, file: &File, discovery: Option<&str>) -> String {
+    let api = file.api.as_deref().filter(|api| origin(api) != origin(base.api));
+    if environment != EnvironmentName::Custom && discovery.is_none() && api.is_none() {
         return base.name.to_owned();
     }
-    let place = if discovery.is_empty() { issuer } else { origin(discovery) };
-    let digest = Sha256::digest(place.as_bytes());
-    let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("{environment}-{short}")
+    let table = &file.provider;
+    let places = [
+        discovery.map(origin),
+        api.map(origin),
+        table.token_endpoint.as_deref(),
+        table.revocation_endpoint.as_deref(),
+        table.userinfo_endpoint.as_deref(),
+    ];
+    let mut digest = Sha256::new();
+    for place in places {
+        digest.update(place.unwrap_or_default().as_bytes());
+        digest.update([0]);
+    }
+    let short: String = digest.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let given = table.name.clone().unwrap_or_else(|| environment.to_string());
+    // A record's environment has room for 24.
+    let begin: String = given.chars().take(15).collect();
+    format!("{begin}-{short}")
 }
 
 /// The issuer that a discovery document must name (RFC 8414 §3.3): Intuit's, whose document lies elsewhere, or what stands
@@ -492,11 +526,30 @@ mod tests {
     /// APP-3: a stand-in is another environment, and its name fits into a record.
     #[test]
     fn names_tell_places_apart() {
-        let sandbox = Provider::INTUIT_SANDBOX;
-        let at = |url: &str, elsewhere| name(EnvironmentName::Production, &sandbox, url, "", elsewhere);
-        assert_eq!(at("", false), "intuit-sandbox");
-        assert_ne!(at("http://127.0.0.1:1/x", true), at("http://127.0.0.1:2/x", true));
-        assert!(at("http://127.0.0.1:1/x", true).len() <= 24);
+        let at = |text: &str, discovery| {
+            let file = toml::from_str(text).unwrap();
+            name(EnvironmentName::Production, &Provider::INTUIT_PRODUCTION, &file, discovery)
+        };
+        assert_eq!(at("", None), "intuit-production");
+        assert_eq!(at("api = \"https://quickbooks.api.intuit.com/\"", None), "intuit-production");
+        let one = at("", Some("http://127.0.0.1:1/x"));
+        assert_ne!(one, at("", Some("http://127.0.0.1:2/x")));
+        assert_ne!(one, at("api = \"https://evil.example\"", Some("http://127.0.0.1:1/x")));
+        assert_ne!(at("api = \"https://evil.example\"", None), "intuit-production");
+        assert!(one.starts_with("production-") && one.len() <= 24);
+        let named =
+            at("[provider]\nname = \"intuit-production\"\ntoken_endpoint = \"https://evil.example\"", None);
+        assert_eq!(named, "intuit-production", "refused before: it needs the environment custom");
+        let custom = |text: &str| {
+            name(EnvironmentName::Custom, &Provider::STRICT, &toml::from_str(text).unwrap(), None)
+        };
+        let mine = custom("[provider]\nname = \"mine\"\ntoken_endpoint = \"https://a.example/token\"");
+        assert!(mine.starts_with("mine-"));
+        assert_ne!(
+            mine,
+            custom("[provider]\nname = \"mine\"\ntoken_endpoint = \"https://evil.example/token\"")
+        );
+        assert!(custom("[provider]\nname = \"a-name-that-is-far-too-long-for-it\"").len() <= 24);
     }
 
     /// I6: what the parser would quote may be the secret.

@@ -103,7 +103,7 @@ pub(crate) fn by_port(
     while let Some(redirected) = port.next(until) {
         match take_callback(driver, plan, &mut slot, &redirected.query) {
             Ok(()) => {
-                let grant = finish(driver, slot);
+                let grant = driver.move_in(slot);
                 match &grant {
                     Ok(_) => port.answer(redirected, "Connected", "The grant is stored."),
                     Err(failure) => port.answer(redirected, "Not stored yet", &failure.what),
@@ -144,7 +144,7 @@ fn by_paste(driver: &Driver<'_>, plan: &Plan<'_>, mut slot: Grant) -> Result<Gra
             continue;
         }
         match take_callback(driver, plan, &mut slot, &line) {
-            Ok(()) => return finish(driver, slot),
+            Ok(()) => return driver.move_in(slot),
             Err(failure) if watched && !is_over(&slot) => {
                 output::warn(format_args!("{failure}\n  paste it again:"))
             }
@@ -168,7 +168,7 @@ pub(crate) fn begin(driver: &Driver<'_>, plan: &Plan<'_>) -> Result<(Grant, Stri
         .map_err(|error| Failure::new(Exit::Unexpected, format!("no random bytes can be had: {error}")))?;
     let digest = Sha256::digest(random);
     let fingerprint: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let mut slot = driver.begin(driver.consent_name(&fingerprint, plan.name)?);
+    let mut slot = driver.new_slot(&fingerprint, plan.name)?;
     let ask = Ask { redirect_uri: plan.redirect_uri, scopes: plan.scopes, random };
     random.zeroize();
     driver.act(&mut slot, |_| Some(Input::Ask(ask)))?;
@@ -231,11 +231,4 @@ fn not_linked(driver: &Driver<'_>, slot: &Grant, last: Option<&Tell>) -> Result<
     };
     let failure = report::with_causes(driver, slot, failure)?;
     Ok(failure.or("run `evergrant connect` again"))
-}
-
-/// Puts the tokens where they belong: stored with the slot already, they then take the place of what the realm had.
-pub(crate) fn finish(driver: &Driver<'_>, mut slot: Grant) -> Result<Grant> {
-    let home = driver.home_of(&slot)?;
-    driver.outrank(&mut slot, &home)?;
-    driver.move_in(slot, &home)
 }

@@ -13,7 +13,7 @@ use std::time::Instant;
 use evergrant::{App, ClientSecret, Keys, Provider, Time};
 use evergrant_emulator::fault::Endpoint;
 use evergrant_emulator::server::{
-    ClockChoice, Consent, LogEntry, Options as EmulatorOptions, Running, Server,
+    Addresses, ClockChoice, Consent, LogEntry, Options as EmulatorOptions, Running, Server,
 };
 use evergrant_ureq::{Client, Options};
 
@@ -74,19 +74,7 @@ pub(crate) fn run() -> Result<()> {
         .clock(ClockChoice::Fixed(START));
     let intuit = Server::start(options).map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))?;
     let home = tempfile::tempdir()?;
-    let at = intuit.addresses();
-    let provider = Provider {
-        name: "offline-intuit",
-        authorization_endpoint: &at.authorize,
-        token_endpoint: &at.token,
-        revocation_endpoint: &at.revoke,
-        userinfo_endpoint: &at.userinfo,
-        jwks_uri: &at.jwks,
-        discovery: &at.discovery,
-        api: &at.api,
-        loopback_http: true,
-        ..Provider::INTUIT_SANDBOX
-    };
+    let provider = provider(intuit.addresses());
     let redirect_uris = [redirect_uri.as_str()];
     let keys = Keys {
         client_id: CLIENT_ID,
@@ -121,9 +109,31 @@ pub(crate) fn run() -> Result<()> {
     demo.verdict(told, began)
 }
 
+/// Intuit's sandbox, with its addresses here.
+fn provider(at: &Addresses) -> Provider<'_> {
+    Provider {
+        name: "offline-intuit",
+        authorization_endpoint: &at.authorize,
+        token_endpoint: &at.token,
+        revocation_endpoint: &at.revoke,
+        userinfo_endpoint: &at.userinfo,
+        jwks_uri: &at.jwks,
+        discovery: &at.discovery,
+        api: &at.api,
+        loopback_http: true,
+        ..Provider::INTUIT_SANDBOX
+    }
+}
+
 /// Somebody else may take it before it is used; then the demo says so, and is run again.
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// Where an authorization URL of the offline Intuit redirects to.
+#[cfg(test)]
+pub(crate) fn redirected(url: &str) -> Option<String> {
+    browser::visit(url).ok()?.location
 }
 
 impl Demo<'_> {

@@ -36,7 +36,8 @@ pub(crate) fn apply(config: &mut Config, http: &Client) -> Result<()> {
     }
     check_address(config, &url)?;
     let kept = kept_at(config, &url);
-    let metadata = match fresh(&kept) {
+    let of_the_issuer = |metadata: &Metadata| metadata.issuer == config.provider.issuer;
+    let metadata = match fresh(&kept).filter(of_the_issuer) {
         Some(metadata) => metadata,
         None => match read(http, &url) {
             Ok((metadata, body)) => {

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use evergrant::phase::Grant as State;
-use evergrant::{App, Due, Provider, Time};
+use evergrant::{App, Due, Provider, Reason, Time};
 use evergrant_ureq::{Client, Options};
 use evergrant_vault::{Sqlite, Store};
 
@@ -294,6 +294,11 @@ fn check_grant(findings: &mut Findings, driver: &Driver<'_>, grant: &Grant) -> R
         State::Refreshing { .. } | State::Uncertain { .. } => findings.warn(
             "STA-4",
             format_args!("{realm}: a refresh was not answered; {}", report::next(driver, grant)),
+        ),
+        // As it was meant to be.
+        State::Closed { reason: Reason::Revoked | Reason::RevokeUnanswered, .. } => findings.warn(
+            "REV-1",
+            format_args!("{realm}: revoked; `evergrant disconnect --forget {realm}` takes it off the list"),
         ),
         _ => {
             let rule = if matches!(phase.grant, State::Suspect { .. }) { "REF-4" } else { "REV-3" };

@@ -5,6 +5,10 @@
 //! waits with a deadline and reads again (REF-2, REF-3). A crash at any moment leaves either what was there before, or a
 //! record that says what was about to be sent.
 
+mod slots;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use evergrant::diagnosis::{Diagnosis, Surroundings};
@@ -13,7 +17,7 @@ use evergrant::{
     App, Call, Due, Effects, Error, Input, Phase, Purpose, Received, Record, Refused, Session, Tell, Time,
 };
 use evergrant_ureq::{Client, Reply};
-use evergrant_vault::{Claim, Commit, Fingerprint, Lease, Loaded, Name, Removal, Spend, Store, Then, Write};
+use evergrant_vault::{Claim, Commit, Fingerprint, Lease, Loaded, Name, Spend, Store, Then, Write};
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
@@ -25,8 +29,8 @@ use crate::output;
 const LEASE_SECONDS: u32 = 90;
 /// Tries to commit an answer. The vault itself waits up to 10 s in each.
 const COMMIT_TRIES: u32 = 5;
-/// A slot for a consent under way, instead of a realm.
-const CONSENT_SLOT: &str = "consent:";
+/// The first pause between two of them; each further one is twice as long.
+const COMMIT_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 500 });
 
 /// What the commands work with.
 pub(crate) struct Driver<'a> {
@@ -69,19 +73,6 @@ impl Driver<'_> {
     pub(crate) fn name(&self, realm: &str) -> Result<Name> {
         let app = format!("{:08x}", self.app.fingerprint());
         Ok(Name::new(app, self.app.provider().name, realm)?)
-    }
-
-    /// The row of a consent under way. Where the server has no companies, the grant's name to be goes with it.
-    pub(crate) fn consent_name(&self, fingerprint: &str, grant_name: &str) -> Result<Name> {
-        self.name(&format!("{CONSENT_SLOT}{fingerprint}:{grant_name}"))
-    }
-
-    /// The row that the tokens of a consent belong in.
-    pub(crate) fn home_of(&self, slot: &Grant) -> Result<Name> {
-        match slot.session.realm() {
-            "" => self.name(slot.name.realm().splitn(3, ':').nth(2).unwrap_or_default()),
-            realm => self.name(realm),
-        }
     }
 
     /// The grant of a realm.
@@ -145,7 +136,7 @@ impl Driver<'_> {
         names.retain(|name| {
             name.app() == own.app()
                 && name.environment() == own.environment()
-                && name.realm().starts_with(CONSENT_SLOT) == consents
+                && name.realm().starts_with(slots::PREFIX) == consents
         });
         Ok(names)
     }
@@ -187,6 +178,7 @@ impl Driver<'_> {
         input: impl Fn(&Session) -> Option<Input<'i>>,
     ) -> Result<Vec<Tell>> {
         let deadline = self.now().plus(self.patience_seconds.max(1));
+        let mut waiting = false;
         loop {
             let Some(input) = input(&grant.session) else { return Ok(Vec::new()) };
             let effects = match grant.session.handle(self.app, self.now(), input) {
@@ -203,7 +195,7 @@ impl Driver<'_> {
             match self.take_lease(grant, effects)? {
                 Begun::Claimed(lease) => return self.carry_out(grant, &lease, effects),
                 Begun::Held { until } => {
-                    self.wait_for_lease(until, deadline)?;
+                    self.wait_for_lease(until, deadline, &mut waiting)?;
                     self.reload(grant)?;
                 }
                 Begun::MovedOn(current) => self.replace(grant, current)?,
@@ -256,7 +248,7 @@ impl Driver<'_> {
         })
     }
 
-    fn wait_for_lease(&self, until: u64, deadline: Time) -> Result<()> {
+    fn wait_for_lease(&self, until: u64, deadline: Time, waiting: &mut bool) -> Result<()> {
         let now = self.now();
         if now >= deadline {
             let what = format!(
@@ -265,7 +257,7 @@ impl Driver<'_> {
             );
             return Err(Failure::new(Exit::NotNow, what).or("try again then, or wait longer with --wait"));
         }
-        if output::is_watched() {
+        if !std::mem::replace(waiting, true) && output::is_watched() {
             output::note("another process is at work on this grant: waiting for it");
         }
         // It is mostly given back long before its end.
@@ -344,7 +336,7 @@ impl Driver<'_> {
                                  within the provider's replay policy"));
                     }
                     output::warn(format_args!("{error}; trying again"));
-                    std::thread::sleep(Duration::from_millis(250 << tries));
+                    std::thread::sleep(COMMIT_PAUSE * (1 << (tries - 1)));
                 }
             }
         }
@@ -385,7 +377,7 @@ impl Driver<'_> {
 
     /// Stores a session as it is, in a row that nobody is expected to be at work on.
     fn store(&self, grant: &mut Grant) -> Result<()> {
-        let effects = Effects { store: Some(grant.session.phase().revision), ..Effects::default() };
+        let effects = slots::as_it_is(grant);
         match self.take_lease(grant, effects)? {
             Begun::Claimed(lease) => {
                 self.vault.release(&lease)?;
@@ -416,87 +408,6 @@ impl Driver<'_> {
         Write { record: bytes, revision: phase.revision, due_at }
     }
 
-    // ----------------------------------------------------------------------------------------------------- consent
-
-    /// The code of this callback is to be spent before it is sent.
-    pub(crate) fn will_spend(&self, grant: &mut Grant, code: Fingerprint) {
-        grant.code = Some(code);
-    }
-
-    /// Puts the tokens that a consent brought in their realm's row (SCO-4), and does away with the slot. It can be
-    /// repeated: after a crash in between, the slot still holds the tokens.
-    pub(crate) fn move_in(&self, slot: Grant, to: &Name) -> Result<Grant> {
-        let deadline = self.now().plus(LEASE_SECONDS);
-        let Grant { name: slot_name, session, .. } = slot;
-        let mut grant = Grant { name: to.clone(), session, generation: None, code: None };
-        loop {
-            let before = self.vault.load(to)?;
-            if let Some(loaded) = &before {
-                let record = parse(loaded)?;
-                // It outranks what it replaces from the moment it had tokens; but that may have moved on since.
-                let own = grant.session.phase();
-                if record.generation() >= own.generation || record.revision() >= own.revision {
-                    let _ = grant.session.succeed(self.app, &record)?;
-                }
-            }
-            grant.generation = before.map(|loaded| loaded.generation);
-            let effects = Effects { store: Some(grant.session.phase().revision), ..Effects::default() };
-            match self.take_lease(&mut grant, effects)? {
-                Begun::Claimed(lease) => {
-                    self.vault.release(&lease)?;
-                    self.saved(&mut grant, effects)?;
-                    self.remove(&slot_name)?;
-                    return Ok(grant);
-                }
-                Begun::Held { until } => self.wait_for_lease(until, deadline)?,
-                Begun::MovedOn(_) => {}
-            }
-        }
-    }
-
-    /// Raises the generation of freshly brought tokens above that of the grant that they will replace, so that it can be
-    /// told later whether they have been moved in. Stored with the slot.
-    pub(crate) fn outrank(&self, slot: &mut Grant, to: &Name) -> Result<()> {
-        let Some(loaded) = self.vault.load(to)? else { return Ok(()) };
-        let record = parse(&loaded)?;
-        let _ = slot.session.succeed(self.app, &record)?;
-        self.store(slot)
-    }
-
-    /// Ends what an interrupted `connect` has left: tokens go to their realm, and what never came to anything goes away.
-    pub(crate) fn sweep(&self) -> Result<()> {
-        for name in self.own_rows(true)? {
-            let Some(slot) = self.find(&name)? else { continue };
-            let held = slot.session.phase().held().is_some();
-            let lapsed = self.now() >= consent_end(slot.session.phase());
-            if held {
-                let to = self.home_of(&slot)?;
-                let moved = self
-                    .find(&to)?
-                    .is_some_and(|grant| grant.session.phase().generation >= slot.session.phase().generation);
-                if moved {
-                    self.remove(&name)?;
-                } else {
-                    let grant = self.move_in(slot, &to)?;
-                    output::note(format_args!("finished an interrupted connect of {}", grant.name.realm()));
-                }
-            } else if lapsed {
-                self.remove(&name)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Does away with a row; nothing where somebody else is at work on it.
-    pub(crate) fn remove(&self, name: &Name) -> Result<bool> {
-        let Some(mut grant) = self.find(name)? else { return Ok(true) };
-        let effects = Effects { store: Some(grant.session.phase().revision), ..Effects::default() };
-        match self.take_lease(&mut grant, effects)? {
-            Begun::Claimed(lease) => Ok(matches!(self.vault.remove(&lease)?, Removal::Removed)),
-            Begun::Held { .. } | Begun::MovedOn(_) => Ok(false),
-        }
-    }
-
     // --------------------------------------------------------------------------------------------------- diagnosis
 
     /// What is known of a refusal, with what the other grants tell (REF-5).
@@ -522,17 +433,6 @@ const fn asked(purpose: Purpose) -> &'static str {
     }
 }
 
-/// Until when a consent under way may still come to something.
-fn consent_end(phase: &Phase) -> Time {
-    use evergrant::phase::Consent;
-    match phase.consent {
-        Consent::Pending { until } | Consent::Unsent { until, .. } | Consent::Exchanging { until, .. } => {
-            until
-        }
-        Consent::None | Consent::Over { .. } => Time::UNSET,
-    }
-}
-
 fn parse(loaded: &Loaded) -> Result<Record<'_>> {
     serde_json::from_slice(loaded.record.expose()).map_err(|_| {
         // The parser's own words could quote the record.
@@ -541,13 +441,12 @@ fn parse(loaded: &Loaded) -> Result<Record<'_>> {
     })
 }
 
-/// When the session will try again by itself.
+/// When the session will try again by itself, where waiting may help. Wrong keys stay wrong.
 pub(crate) fn next_try(tell: &Tell) -> Option<Time> {
     match tell {
         Tell::NotSent { retry_at }
         | Tell::AnswerLost { retry_at }
         | Tell::NoVerdict { retry_at }
-        | Tell::AppAtFault { retry_at }
         | Tell::Suspect { retry_at }
         | Tell::RevokeUnanswered { retry_at } => Some(*retry_at),
         _ => None,

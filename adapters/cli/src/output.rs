@@ -22,6 +22,16 @@ pub(crate) fn say(text: impl Display) {
     let _ = writeln!(anstream::stdout(), "{text}");
 }
 
+/// A result as it came, for a program: to the byte. On a terminal it moves no cursor.
+pub(crate) fn hand_out(bytes: &[u8]) {
+    let mut out = std::io::stdout();
+    let _ = if out.is_terminal() {
+        writeln!(out, "{}", printable(String::from_utf8_lossy(bytes).trim_end()))
+    } else {
+        out.write_all(bytes).and_then(|()| if bytes.ends_with(b"\n") { Ok(()) } else { out.write_all(b"\n") })
+    };
+}
+
 /// Something beside the result: progress, a remark.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(anstream::stderr(), "{DIM}{text}{DIM:#}");

@@ -167,7 +167,7 @@ fn one_as_json(driver: &Driver<'_>, grant: &Grant) -> Value {
         "access": held.map(|held| clock(held.access_end())),
         "refresh": held.map(|held| clock(held.rolling_end())),
         "hard_end": held.filter(report::has_hard_end).map(|held| clock(held.hard_end())),
-        "consents": phase.generation,
+        "generation": phase.generation,
         "doubts": doubt(&phase.grant).map(|doubt| report::doubts(&doubt)).unwrap_or_default(),
         "ended_because": reason,
         "next": { "what": report::next(driver, grant), "at": due },

@@ -52,7 +52,7 @@ fn a_grant_lives_and_no_secret_is_printed_on_the_way() {
     all += &home.expect(3, &["token"]);
     all += &home.expect(3, &["refresh"]);
     assert_eq!(emulator.requests(), requests, "REF-6");
-    all += &home.expect(3, &["doctor", "--offline"]);
+    all += &home.expect(0, &["doctor", "--offline"]);
     all += &home.expect(0, &["disconnect", "--forget", REALM]);
     all += &home.expect(0, &["status"]);
     assert!(all.contains("nothing is connected"));
@@ -104,10 +104,7 @@ fn a_wider_consent_leaves_the_grant_alone_until_it_is_there() {
     assert_ne!(home.expect(0, &["token"]), before);
     let status: Value = serde_json::from_str(&home.expect(0, &["status", "--json"])).unwrap();
     assert_eq!(status["grants"][0]["scopes"].as_array().unwrap().len(), 2, "SCO-3");
-    assert_eq!(
-        (status["grants"][0]["consents"].as_u64(), status["grants"].as_array().unwrap().len()),
-        (Some(2), 1)
-    );
+    assert_eq!(status["grants"].as_array().unwrap().len(), 1);
 
     // EXC-1: the same callback again, for a consent of its own, is not sent.
     let requests = emulator.requests();
@@ -209,7 +206,7 @@ fn environments_are_not_mixed_up() {
     let text = said(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("sandbox-") && text.contains("production-"), "{text}");
-    assert_eq!(emulator.requests(), requests + 0);
+    assert_eq!(emulator.requests(), requests);
 }
 
 #[test]
@@ -250,6 +247,7 @@ fn a_bad_configuration_names_the_way_out() {
         ),
         ("client_id = \"a\"\nclient_secret = \"canary\"\nenvironment = \"production\"", "redirect URI"),
         ("environment = \"elsewhere\"", "line 1"),
+        ("client_id = \"a\"\n[provider]\ntoken_endpoint = \"https://evil.example/\"", "custom"),
     ];
     for (text, way_out) in cases {
         home.configure(text);
@@ -261,6 +259,31 @@ fn a_bad_configuration_names_the_way_out() {
     set_mode(&home.folder.path().join("evergrant.toml"), 0o644);
     let said = home.expect(2, &["status"]);
     assert!(said.contains("chmod 600") && !said.contains("canary"), "{said}");
+}
+
+#[test]
+fn doctor_names_the_rule_and_the_way_out() {
+    let emulator = emulator();
+    let home = Home::connected(&emulator);
+    let said = home.expect(0, &["doctor"]);
+    for word in ["APP-1", "RED-3", "SCO-1", "tokens/bearer answers", "clock is", "can be written", "linked"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let requests = emulator.requests();
+    home.expect(0, &["doctor", "--offline"]);
+    assert_eq!(emulator.requests(), requests);
+    emulator.tell("clock", r#"{"advance_seconds":4000}"#);
+    let said = home.expect(1, &["doctor"]);
+    assert!(said.contains("FAIL  DUR-1") && said.contains("set it"), "{said}");
+    emulator.tell("clock", r#"{"advance_seconds":-4000}"#);
+    // It knocks, and hands nothing over.
+    let log = emulator.control("log");
+    let knocks =
+        log.as_array().unwrap().iter().filter(|entry| entry["method"] == "GET" && entry["endpoint"] != "api");
+    assert!(knocks.filter(|entry| entry.get("authorization").is_some()).count() == 0, "{log}");
+    drop(emulator);
+    let said = home.expect(4, &["doctor"]);
+    assert!(said.contains("is not reached"), "{said}");
 }
 
 /// RFC 8414 §3.3.

@@ -93,6 +93,8 @@ pub enum Fault {
     Status(u16),
     /// An outage that answers `invalid_grant`.
     InvalidGrant,
+    /// The store fails so many times from the moment in which the request has left.
+    StoreFails(u32),
     /// The answer's JSON is changed on the way.
     Edit(fn(&mut Value)),
 }
@@ -339,7 +341,10 @@ impl World {
             }
             match self.session.due(&self.app) {
                 // It is tried again, but not at once.
-                Due::Store if self.store.fail > 0 => return drop(self.tick()),
+                Due::Store if self.store.fail > 0 => {
+                    let _ = self.tick();
+                    return;
+                }
                 Due::Tick(at) if at > self.now() => return,
                 Due::Consent => return,
                 Due::Store | Due::Tick(_) => {
@@ -354,32 +359,37 @@ impl World {
         self.log.push(Entry::BusyLoop(*self.session.phase()));
     }
 
-    /// Lets time pass as a program does that sleeps until what is due. After 300 wakings (an outage of weeks, tried
-    /// every quarter of an hour) it sleeps through to the end.
+    /// Lets time pass as a program does that sleeps until what is due, and wakes up once a day at least, as `Due` asks for
+    /// (it says an hour, but lives are long). After 300 deadlines (an outage of weeks, tried every quarter of an hour) it
+    /// sleeps through to the end.
     pub fn live(&mut self, seconds: u64) {
         let until = self.time.saturating_add(seconds);
-        for _ in 0..300 {
+        let mut deadlines = 0;
+        while deadlines < 300 {
             self.settle();
-            let due = match self.session.due(&self.app) {
-                // Once a day at least, as `Due` asks for (an hour, but lives are long).
-                Due::Tick(at) => {
-                    self.time.saturating_add(at.unix().saturating_sub(self.now().unix()).clamp(1, DAY))
-                }
-                Due::Store => self.time.saturating_add(60),
-                Due::Consent => until,
+            let ahead = match self.session.due(&self.app) {
+                Due::Tick(at) => at.unix().saturating_sub(self.now().unix()).max(1),
+                Due::Store => 60,
+                Due::Consent => u64::MAX,
             };
+            deadlines += u32::from(ahead < DAY);
+            let due = self.time.saturating_add(ahead.min(DAY));
             if due >= until {
-                self.wait(until.saturating_sub(self.time));
-                return self.settle();
+                break;
             }
             self.wait(due.saturating_sub(self.time));
-            if self.now().is_set() && matches!(self.session.due(&self.app), Due::Tick(at) if at > self.now())
-            {
-                let _ = self.tick();
-            }
+            self.look();
         }
         self.wait(until.saturating_sub(self.time));
+        self.look();
         self.settle();
+    }
+
+    /// A waking that nothing was due for.
+    fn look(&mut self) {
+        if self.now().is_set() && matches!(self.session.due(&self.app), Due::Tick(at) if at > self.now()) {
+            let _ = self.tick();
+        }
     }
 
     // ----------------------------------------------------------------------------------------------- the driver
@@ -534,7 +544,9 @@ impl World {
 
     /// Sends a call. `None`: nothing comes back and nobody says so; `Some(None)`: no answer.
     fn send(&mut self, call: Call) -> Option<Option<Reply>> {
-        let letter = self.letter(call).expect("a call that was just stored can be sent");
+        let letter = self
+            .letter(call)
+            .unwrap_or_else(|error| panic!("a call that was just stored cannot be sent: {error}"));
         let outage = self.outage.map(|outage| match outage {
             Outage::Lost => Fault::LostBefore,
             Outage::Unavailable => Fault::Status(503),
@@ -570,6 +582,10 @@ impl World {
         Some(match fault {
             None => Some(self.work(letter)),
             Some(Fault::NotSent | Fault::LostBefore) => None,
+            Some(Fault::StoreFails(times)) => {
+                self.store.fail = times;
+                Some(self.work(letter))
+            }
             Some(Fault::LostAfter) => {
                 self.work(letter);
                 None

@@ -3,4 +3,5 @@
 //! Nothing here is shipped. `cargo test -p model` runs a short slice of each engine, `cargo run --release -p model -- --deep`
 //! the whole of it.
 
+pub mod fuzz;
 pub mod kernel;

@@ -139,12 +139,17 @@ impl Home {
     /// Connects by `--no-browser`, following the redirect as a browser would. Gives the callback's address, and all that
     /// was said after the URL.
     pub(crate) fn connect(&self, more: &[&str]) -> (String, Output) {
+        self.connect_by(more, follow)
+    }
+
+    /// The same, with another browser.
+    pub(crate) fn connect_by(&self, more: &[&str], browse: impl Fn(&str) -> String) -> (String, Output) {
         let mut command = self.command(&["connect", "--no-browser"]);
         let mut child = command.args(more).stdin(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut url = String::new();
         stdout.read_line(&mut url).unwrap();
-        let callback = if url.is_empty() { String::new() } else { follow(url.trim()) };
+        let callback = if url.is_empty() { String::new() } else { browse(url.trim()) };
         let _ = child.stdin.take().unwrap().write_all(format!("{callback}\n").as_bytes());
         let mut rest = Vec::new();
         stdout.read_to_end(&mut rest).unwrap();

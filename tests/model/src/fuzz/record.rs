@@ -1,0 +1,56 @@
+//! The stored record: any bytes, through both deserializers.
+
+use evergrant::{App, Record, Session, Time};
+
+use super::life::app;
+
+type Small = Session<64, 64, 64>;
+
+/// Any bytes: neither deserializer panics, what the server's takes the device's takes alike, and what a session takes it
+/// writes again as it was. A first byte of `!` says that what follows is laid over a good record.
+pub fn record(data: &[u8]) {
+    match data.split_first() {
+        Some((b'!', patches)) => {
+            let mut text = super::life::a_record().into_bytes();
+            for patch in patches.chunks_exact(3) {
+                let at = usize::from(u16::from_be_bytes([patch[0], patch[1]])) % text.len();
+                text[at] = patch[2];
+            }
+            read(&text);
+        }
+        _ => read(data),
+    }
+}
+
+fn read(text: &[u8]) {
+    let app = app();
+    let server = serde_json::from_slice::<Record<'_>>(text);
+    let device = serde_json_core::from_slice::<Record<'_>>(text);
+    if let Ok(record) = &server {
+        let (other, _) = device.as_ref().unwrap_or_else(|error| panic!("the device refuses it: {error:?}"));
+        assert_eq!(record.revision(), other.revision());
+        assert_eq!(record.phase(), other.phase());
+        let one = taken(&app, record);
+        assert_eq!(one, taken(&app, other), "the two read it differently");
+    }
+    if let Ok((record, _)) = &device {
+        let _ = taken(&app, record);
+        let _ = format!("{record:?}");
+    }
+}
+
+/// What a session makes of it: nothing, or a record that reads back as itself.
+fn taken(app: &App<'_>, record: &Record<'_>) -> Option<String> {
+    let session = Small::restore(app, record).ok()?;
+    let text = serde_json::to_string(&session.record(app)).expect("a record is written");
+    let again: Record<'_> = serde_json::from_str(&text).expect("a record is read");
+    let back = Small::restore(app, &again).expect("what was written is taken");
+    assert_eq!(back.phase(), session.phase());
+    let second = serde_json::to_string(&back.record(app)).expect("a record is written");
+    assert_eq!(text, second, "half read");
+    let mut session = back;
+    let now = Time::from_unix(1_800_000_000);
+    let _ = session.handle(app, now, evergrant::Input::Tick);
+    let _ = session.due(app);
+    Some(text)
+}
