@@ -247,12 +247,11 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
     fn ask(&mut self, app: &App<'_>, now: Time, ask: &Ask<'_>) -> Result<Effects, Error> {
         let redirect = checked(app, ask.redirect_uri, ask.scopes)?;
         let effects = self.advance(app, now, Event::Ask, Incoming::default())?;
-        let mut random = ask.random.iter().copied();
+        let (state, verifier) = ask.random.split_at(32);
         self.asked.scopes = ask.scopes;
         self.asked.redirect = redirect;
-        for to in self.asked.state.iter_mut().chain(&mut self.asked.verifier) {
-            *to = random.next().unwrap_or_default();
-        }
+        self.asked.state.copy_from_slice(state);
+        self.asked.verifier.copy_from_slice(verifier);
         Ok(effects)
     }
 

@@ -24,7 +24,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 /// Seconds that a line of log may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of stack that the calls may use below the caller's own buffers: measured, and a little more.
-const STACK_MOST: usize = 100_000;
+const STACK_MOST: usize = 4_900;
 /// When the story begins.
 const START: u64 = 1_800_000_000;
 
