@@ -261,22 +261,35 @@ fn check_provider(provider: &Provider<'_>) -> Result<(), AppError> {
 
 /// Scheme and host of a URL; empty where there is none.
 fn split(url: &str) -> (&str, &str) {
-    let Some((scheme, rest)) = url.split_once("://") else { return ("", "") };
+    let Some((scheme, rest)) = url.split_once([':']) else { return ("", "") };
+    let Some(rest) = rest.strip_prefix("//") else { return ("", "") };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = match authority.strip_prefix('[') {
-        Some(bracketed) => bracketed.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
+        Some(bracketed) => bracketed.split([']']).next().unwrap_or_default(),
+        None => authority.split([':']).next().unwrap_or_default(),
     };
     if authority.contains('@') { (scheme, "") } else { (scheme, host) }
 }
 
 fn is_ip_address(host: &str) -> bool {
-    host.contains(':') || host.parse::<core::net::Ipv4Addr>().is_ok()
+    host.contains(':') || ipv4(host).is_some()
 }
 
 fn is_loopback(host: &str) -> bool {
-    let address = host.parse::<core::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    host == "localhost" || host == "::1" || matches!(ipv4(host), Some([127, ..]))
+}
+
+/// An IPv4 address in its one usual form. The standard library's parser would bring 2 KiB of code, and panics.
+fn ipv4(host: &str) -> Option<[u8; 4]> {
+    let mut parts = host.split(['.']);
+    let mut address = [0; 4];
+    for part in &mut address {
+        let digits = parts.next()?;
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let usual = plain && (digits.len() == 1 || !digits.starts_with('0'));
+        *part = if usual { digits.parse().ok()? } else { return None };
+    }
+    parts.next().is_none().then_some(address)
 }
 
 fn check_redirect_uri(provider: &Provider<'_>, uri: &str, index: usize) -> Result<(), AppError> {

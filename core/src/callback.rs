@@ -24,6 +24,11 @@ pub struct Callback<'a> {
     pub issuer: Option<Encoded<'a>>,
 }
 
+/// Whether this is an address, and not a query without its `?`.
+fn is_address(text: &str) -> bool {
+    text.split_once([':']).is_some_and(|(_, rest)| rest.starts_with("//"))
+}
+
 impl<'a> Callback<'a> {
     /// Takes a query, or a whole URL. Any order, percent-encoded or not; unknown parameters are ignored (RFC 6749 §4.1.2),
     /// as is a fragment such as `#_=_`.
@@ -38,7 +43,7 @@ impl<'a> Callback<'a> {
             None => (&[][..], text),
         };
         let query = query.strip_prefix(b"?").unwrap_or(query);
-        let address = core::str::from_utf8(address).ok().filter(|address| address.contains("://"));
+        let address = core::str::from_utf8(address).ok().filter(|address| is_address(address));
         let mut found = Self {
             address,
             code: None,

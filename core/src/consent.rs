@@ -1,12 +1,12 @@
 //! The authorization URL and its `state`: random and kept, or signed and carried by the browser (CSR-1 to CSR-4).
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use ctutils::CtEq;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
 
 use crate::app::{App, Scopes, StateKey};
+use crate::base64::Base64UrlUnpadded;
 use crate::error::{CallbackError, Error, Field, TooLong};
 use crate::time::Time;
 use crate::write::{Writer, fingerprint};

@@ -4,7 +4,6 @@
 //! a device write it alike, and so does [`Record::write`], which need not look for escapes. Deadlines are absolute: a
 //! relative one that is read back later is a lie.
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use core::fmt::{self, Write};
 use serde::de::Error as _;
 use serde::ser::SerializeStruct;
@@ -12,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::answer::is_visible;
 use crate::app::{App, Scopes};
+use crate::base64::Base64UrlUnpadded;
 use crate::consent::{STATE_LEN, state_text};
 use crate::error::{Field, RecordError, TooLong};
 use crate::phase::{CANDIDATES, Consent, Doubt, Grant, Held, Hint, Lost, Phase, Reason};
@@ -271,7 +271,7 @@ impl<'a> Names<'a> {
         match self {
             Self::Of(_, scopes) => Some(*scopes),
             Self::Text(text) => {
-                let mut names = text.split(' ');
+                let mut names = text.split([' ']);
                 let known =
                     names.next()?.parse::<u32>().ok().filter(|bits| Scopes::KNOWN.contains(Scopes(*bits)))?;
                 names.try_fold(Scopes(known), |scopes, name| Some(scopes.with(app.scope(name)?)))
@@ -308,7 +308,7 @@ impl<'a> Names<'a> {
                 sum.add(out.finish(Field::Buffer).unwrap_or_default().as_bytes());
                 Self::further(app, *scopes).for_each(|name| sum.add(name.as_bytes()));
             }
-            Self::Text(text) => text.split(' ').for_each(|name| sum.add(name.as_bytes())),
+            Self::Text(text) => text.split([' ']).for_each(|name| sum.add(name.as_bytes())),
         }
     }
 }
@@ -623,7 +623,7 @@ fn code<T: PartialEq>(value: T, all: &[T]) -> u64 {
 }
 
 fn parse(text: &str) -> Option<Phase> {
-    let mut parts = text.split(';');
+    let mut parts = text.split([';']);
     let mut counters = Numbers(parts.next()?);
     let (consent, grant) = (parts.next()?, parts.next()?);
     let phase = Phase {
@@ -689,7 +689,7 @@ impl<'a> Numbers<'a> {
     }
 
     fn next<T: core::str::FromStr>(&mut self) -> Option<T> {
-        let (number, rest) = self.0.split_once(',').unwrap_or((self.0, ""));
+        let (number, rest) = self.0.split_once([',']).unwrap_or((self.0, ""));
         self.0 = rest;
         number.parse().ok()
     }

@@ -1,9 +1,9 @@
 //! Requests as views: their length first, then written into the caller's buffer; the same bytes each time.
 
-use base64ct::{Base64, Encoding};
 use zeroize::Zeroize;
 
 use crate::app::App;
+use crate::base64::Base64;
 use crate::consent::{STATE_LEN, state_text};
 use crate::error::{Error, Field, TooLong};
 use crate::provider::{Authentication, RevocationBody};

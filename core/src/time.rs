@@ -54,12 +54,12 @@ impl Time {
     /// `Date` and `Retry-After` headers bring it. `None` for anything else.
     #[must_use]
     pub fn from_http_date(text: &str) -> Option<Self> {
-        let (_, rest) = text.trim_ascii().split_once(", ")?;
-        let mut parts = rest.split(' ');
+        let (_, rest) = text.trim_ascii().split_once([','])?;
+        let mut parts = rest.strip_prefix(' ')?.split([' ']);
         let day: u64 = digits(parts.next()?, 2)?;
         let month = month(parts.next()?)?;
         let year = digits(parts.next()?, 4)?;
-        let mut clock = parts.next()?.split(':');
+        let mut clock = parts.next()?.split([':']);
         let (hour, minute, second) =
             (digits(clock.next()?, 2)?, digits(clock.next()?, 2)?, digits(clock.next()?, 2)?);
         let in_range = (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61 && year >= 1970;
@@ -79,10 +79,9 @@ fn digits(text: &str, width: usize) -> Option<u64> {
 }
 
 fn month(name: &str) -> Option<u64> {
-    const NAMES: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let at = NAMES.find(name).filter(|_| name.len() == 3)?;
-    let at = u64::try_from(at).ok()?;
-    if at.checked_rem(3)? == 0 { at.checked_div(3)?.checked_add(1) } else { None }
+    let (names, _) = b"JanFebMarAprMayJunJulAugSepOctNovDec".as_chunks::<3>();
+    let at = names.iter().position(|known| known == name.as_bytes())?;
+    u64::try_from(at).ok()?.checked_add(1)
 }
 
 /// Days from 1970-01-01 in the Gregorian calendar, counted in years that begin in March, so that a leap day is the last.

@@ -61,7 +61,9 @@ impl<'b> Writer<'b> {
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         let end = self.at.saturating_add(bytes.len());
-        if let Some(room) = self.buffer.get_mut(self.at..end) {
+        if let Some(room) = self.buffer.get_mut(self.at..end)
+            && room.len() == bytes.len()
+        {
             room.copy_from_slice(bytes);
         }
         self.at = end;

@@ -2,6 +2,7 @@
 //!
 //! Whatever a suite needs that is not there, it installs, says so, and fails where it cannot: nothing is skipped in silence.
 
+mod device;
 mod install;
 mod shell;
 mod suites;
@@ -16,6 +17,7 @@ Usage: cargo xtask <command>
   test [SUITE…]   every suite, or those named; installs what a suite needs
   check           formatting, clippy, docs: what .ci/run looks at beside the tests
   suites          the suites, a line each
+  size [record]   what it costs on a Cortex-M3, held against tests/firmware/figures.txt, or recorded there
 ";
 
 fn main() -> ExitCode {
@@ -25,6 +27,8 @@ fn main() -> ExitCode {
         ["test"] => run(&SUITES.iter().collect::<Vec<_>>()),
         ["test", names @ ..] => named(names).and_then(|suites| run(&suites)),
         ["check"] => check(),
+        ["size"] => device::size(false),
+        ["size", "record"] => device::size(true),
         ["suites"] => {
             SUITES.iter().for_each(|suite| println!("{:<12} {}", suite.name, suite.about));
             Ok(())

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use crate::device::{firmware, panic_free, size};
 use crate::install;
 use crate::shell::{cargo, cargo_with, run, top};
 
@@ -18,6 +19,13 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite { name: "rust", about: "the other tests of every crate", run: rust },
     Suite { name: "docs", about: "the examples in the docs", run: docs },
     Suite { name: "bare-metal", about: "core builds for a Cortex-M3", run: bare_metal },
+    Suite {
+        name: "panic-free",
+        about: "nothing in core or on a device can panic: or it does not link",
+        run: panic_free,
+    },
+    Suite { name: "size", about: "flash and RAM on a Cortex-M3 have not grown", run: || size(false) },
+    Suite { name: "firmware", about: "a grant's life on a Cortex-M3 and a RISC-V under QEMU", run: firmware },
     Suite { name: "demo", about: "the command's demo holds all its checks", run: demo },
     Suite {
         name: "interop",

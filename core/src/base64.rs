@@ -1,0 +1,160 @@
+//! Base64 (RFC 4648 §4, §5) of secrets: no table that is looked up by them, no branch on them, and nothing that could
+//! panic. The length is no secret.
+
+/// The standard alphabet, padded.
+pub(crate) struct Base64;
+
+/// The alphabet for URLs, without padding.
+pub(crate) struct Base64UrlUnpadded;
+
+/// It did not fit, or is no base64.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Invalid;
+
+impl Base64 {
+    /// # Errors
+    /// `out` is too small.
+    pub(crate) fn encode<'b>(bytes: &[u8], out: &'b mut [u8]) -> Result<&'b str, Invalid> {
+        encode(bytes, out, (b'+', b'/'), true)
+    }
+}
+
+impl Base64UrlUnpadded {
+    /// # Errors
+    /// `out` is too small.
+    pub(crate) fn encode<'b>(bytes: &[u8], out: &'b mut [u8]) -> Result<&'b str, Invalid> {
+        encode(bytes, out, (b'-', b'_'), false)
+    }
+
+    /// Only what [`encode`](Self::encode) writes: each value has one text.
+    ///
+    /// # Errors
+    /// `out` is too small, or this is no such text.
+    pub(crate) fn decode(text: impl AsRef<[u8]>, out: &mut [u8]) -> Result<&[u8], Invalid> {
+        let mut at = 0_usize;
+        let mut wrong = 0;
+        for group in text.as_ref().chunks(4) {
+            let mut word = 0_u32;
+            for place in 0..4 {
+                let sextet = group.get(place).map_or(0, |byte| sextet(*byte));
+                wrong |= sextet >> 8;
+                word = word << 6 | u32::from(sextet & 63);
+            }
+            let [_, bytes @ ..] = word.to_be_bytes();
+            // Four characters make three bytes, three make two, two make one, and one makes none.
+            let whole = group.len().saturating_sub(1);
+            if whole == 0 {
+                return Err(Invalid);
+            }
+            for (place, byte) in bytes.into_iter().enumerate() {
+                if place < whole {
+                    *out.get_mut(at).ok_or(Invalid)? = byte;
+                    at = at.saturating_add(1);
+                } else {
+                    // What is left over must be nothing.
+                    wrong |= u16::from(byte);
+                }
+            }
+        }
+        if wrong == 0 { out.get(..at).ok_or(Invalid) } else { Err(Invalid) }
+    }
+}
+
+fn encode<'b>(bytes: &[u8], out: &'b mut [u8], last: (u8, u8), padded: bool) -> Result<&'b str, Invalid> {
+    let mut at = 0_usize;
+    for group in bytes.chunks(3) {
+        let mut word = 0_u32;
+        for place in 0..3 {
+            word = word << 8 | u32::from(group.get(place).copied().unwrap_or(0));
+        }
+        let filled = group.len().saturating_add(1);
+        for place in 0..4 {
+            if place < filled || padded {
+                let sextet = (word >> 18 & 63) as u8;
+                let byte = if place < filled { character(sextet, last) } else { b'=' };
+                *out.get_mut(at).ok_or(Invalid)? = byte;
+                at = at.saturating_add(1);
+            }
+            word <<= 6;
+        }
+    }
+    out.get(..at).and_then(|text| core::str::from_utf8(text).ok()).ok_or(Invalid)
+}
+
+/// All ones where `least <= value <= most`, else zero. All three are below 256.
+const fn within(value: u8, least: u8, most: u8) -> u16 {
+    let (value, least, most) = (value as i16, least as i16, most as i16);
+    // The sign bit of either difference tells.
+    let outside = (value.wrapping_sub(least) | most.wrapping_sub(value)) >> 15;
+    !outside as u16
+}
+
+/// The character of six bits.
+const fn character(sextet: u8, (plus, slash): (u8, u8)) -> u8 {
+    let letter =
+        place_of(sextet, 0, 25, b'A') | place_of(sextet, 26, 51, b'a') | place_of(sextet, 52, 61, b'0');
+    (letter | place_of(sextet, 62, 62, plus) | place_of(sextet, 63, 63, slash)) as u8
+}
+
+const fn place_of(sextet: u8, least: u8, most: u8, from: u8) -> u16 {
+    within(sextet, least, most) & from.wrapping_add(sextet).wrapping_sub(least) as u16
+}
+
+/// The six bits of a character of the alphabet for URLs; more than eight where it is none.
+const fn sextet(byte: u8) -> u16 {
+    let upper = within(byte, b'A', b'Z');
+    let lower = within(byte, b'a', b'z');
+    let digit = within(byte, b'0', b'9');
+    let (minus, low) = (within(byte, b'-', b'-'), within(byte, b'_', b'_'));
+    let known = upper | lower | digit | minus | low;
+    let byte = byte as u16;
+    (upper & byte.wrapping_sub(b'A' as u16))
+        | (lower & byte.wrapping_sub(b'a' as u16).wrapping_add(26))
+        | (digit & byte.wrapping_sub(b'0' as u16).wrapping_add(52))
+        | (minus & 62)
+        | (low & 63)
+        | (!known & 0x100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Base64, Base64UrlUnpadded};
+
+    #[test]
+    fn the_examples_of_the_rfc_and_their_way_back() {
+        let mut out = [0; 12];
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(Base64::encode(bytes.as_bytes(), &mut out).unwrap(), text);
+            let bare = text.trim_end_matches('=');
+            assert_eq!(Base64UrlUnpadded::encode(bytes.as_bytes(), &mut out).unwrap(), bare);
+            assert_eq!(Base64UrlUnpadded::decode(bare, &mut out).unwrap(), bytes.as_bytes());
+        }
+        assert_eq!(Base64::encode(&[0xfb, 0xef, 0xff], &mut out).unwrap(), "++//");
+        assert_eq!(Base64UrlUnpadded::encode(&[0xfb, 0xef, 0xff], &mut out).unwrap(), "--__");
+        assert_eq!(Base64UrlUnpadded::decode("--__", &mut out).unwrap(), [0xfb, 0xef, 0xff]);
+    }
+
+    #[test]
+    fn each_byte_is_a_character_or_is_refused_and_each_value_has_one_text() {
+        const URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let mut out = [0; 4];
+        for byte in 0..=255_u8 {
+            let decoded = Base64UrlUnpadded::decode([byte, b'A'], &mut out).ok().map(|bytes| bytes[0] >> 2);
+            let place = URL.iter().position(|known| *known == byte);
+            assert_eq!(decoded.map(usize::from), place, "{byte}");
+        }
+        for wrong in ["A", "AB", "ABB", "AAAAA", "Zg==", "Zm8=", "A A", "AA\n"] {
+            assert!(Base64UrlUnpadded::decode(wrong, &mut out).is_err(), "{wrong}");
+        }
+        assert!(Base64UrlUnpadded::decode("AAAAAAAA", &mut out).is_err(), "too long");
+        assert!(Base64::encode(b"abcd", &mut out).is_err(), "too long");
+    }
+}

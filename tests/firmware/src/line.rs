@@ -1,0 +1,60 @@
+//! The network: a serial line whose other end is a TCP connection. Nothing says when that was closed; only time does.
+
+use core::convert::Infallible;
+
+use embedded_io::{ErrorKind, ErrorType, Read, Write};
+use evergrant_embedded::Target;
+use evergrant_embedded::blocking::Connect;
+
+use crate::machine::{receive, send, ticks_ms};
+
+/// Milliseconds without a byte after which no further one is waited for.
+const PATIENCE_MS: u64 = 1_500;
+
+pub(crate) struct Line;
+
+impl ErrorType for Line {
+    type Error = ErrorKind;
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        bytes.iter().copied().for_each(send);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), ErrorKind> {
+        Ok(())
+    }
+}
+
+impl Read for Line {
+    fn read(&mut self, room: &mut [u8]) -> Result<usize, ErrorKind> {
+        let started = ticks_ms();
+        let mut count = 0;
+        while let Some(place) = room.get_mut(count) {
+            match receive() {
+                Some(byte) => {
+                    *place = byte;
+                    count += 1;
+                }
+                None if count > 0 => break,
+                None if ticks_ms() - started > PATIENCE_MS => return Err(ErrorKind::TimedOut),
+                None => {}
+            }
+        }
+        Ok(count)
+    }
+}
+
+impl Connect for Line {
+    type Connection<'c> = &'c mut Self;
+    type Error = Infallible;
+    const KEEP_ALIVE: bool = true;
+
+    fn connect<'c>(&'c mut self, _: &Target<'_>) -> Result<&'c mut Self, Infallible> {
+        // What is left of an answer that was given up belongs to nobody.
+        while receive().is_some() {}
+        Ok(self)
+    }
+}
