@@ -6,6 +6,8 @@
 //! - [`consents`]: the authorization URL, `state`, the callback, wider consents
 //! - [`clocks`]: time as an argument, and clocks that are wrong
 //! - [`memory`]: buffers, their sizes, and secrets in them
+//! - [`rules`]: each rule of the FAQ, where it is obeyed, where it is tested, and the break that its test catches
+//! - [`diagram`] and [`transitions`]: every event on every phase
 //! - [`model`]: what was searched whole, what was fuzzed, and what neither covers
 
 #![doc = include_str!("guide/index.md")]
@@ -27,6 +29,15 @@ pub mod clocks {}
 
 #[doc = include_str!("guide/memory.md")]
 pub mod memory {}
+
+#[doc = include_str!("guide/rules.md")]
+pub mod rules {}
+
+#[doc = include_str!("guide/diagram.md")]
+pub mod diagram {}
+
+#[doc = include_str!("guide/transitions.md")]
+pub mod transitions {}
 
 #[doc = include_str!("guide/model.md")]
 pub mod model {}

@@ -22,7 +22,7 @@
 //! The core then holds its side: no code is sent twice, never two refreshes are in flight, no access token is handed out
 //! before the refresh token that came with it is durable, one `invalid_grant` ends nothing, and no token that arrived is
 //! dropped. Each rule of Intuit's FAQ and each invariant is cited by its ID where it is obeyed and where it is tested:
-//! the guide lists them.
+//! [`guide::rules`] lists them.
 //!
 //! # One refresh, whole
 //!

@@ -150,9 +150,11 @@ impl Purse {
                     self.candidates.push(std::mem::replace(&mut self.refresh, new.into()));
                 }
             }
-            Bytes::NextCandidate => {
-                let next = self.candidates.remove(0);
-                self.candidates.push(std::mem::replace(&mut self.refresh, next));
+            Bytes::NextCandidate { steps } => {
+                for _ in 0..steps {
+                    let next = self.candidates.remove(0);
+                    self.candidates.push(std::mem::replace(&mut self.refresh, next));
+                }
             }
             Bytes::Forget => {
                 self.refresh.clear();
