@@ -275,7 +275,10 @@ fn observe(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Se
     if step.bytes == Bytes::TakeCode {
         seen.code_sent = false;
     }
-    let candidates = checks::ending(&state.phase).map_or(0, |held| held.candidates);
+    let candidates = match state.phase.grant {
+        Grant::Closed { held, .. } => held.candidates,
+        _ => state.phase.held().map_or(0, |held| held.candidates),
+    };
     match step.bytes {
         Bytes::NextCandidate { steps } => (0..steps).for_each(|_| seen.turn(candidates)),
         // The new token is in front, and the one that was is the last candidate.

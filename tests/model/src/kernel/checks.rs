@@ -22,7 +22,7 @@ pub const REASONS: [Reason; 8] = [
 ];
 
 /// Ticks in a row, at most, from any phase to tokens or to a named user: ten rounds of refusals, or a day of replays at
-/// their pace, each with its time-out, and what a consent beside it adds.
+/// their pace for each of three tokens, each with its time-out, and what a consent beside it adds.
 const TICKS_MOST: u32 = 1_200;
 
 type Checked = Result<(), String>;
