@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::data::Data;
+use crate::data::{self, Data};
 use crate::{Contestant, Item, check};
 
 /// The one function whose instructions are collected (`--toggle-collect`). Two counts of rounds are subtracted from each
@@ -45,7 +45,27 @@ pub fn clock_cost() -> Duration {
     (0..10_000).map(|_| once()).min().unwrap_or_default()
 }
 
-/// The command line of a binary that holds contestants: `list`, or `NAME ITEM ROUNDS`.
+/// The sample, for those that are not written in Rust.
+fn sample() -> serde_json::Value {
+    let data = Data::new();
+    let answer = |answer: &data::Answer| serde_json::json!({ "body": answer.body, "access": answer.access, "refresh": answer.refresh });
+    serde_json::json!({
+        "client_id": data::CLIENT_ID,
+        "client_secret": data::CLIENT_SECRET,
+        "redirect_uri": data::REDIRECT,
+        "authorize": data::AUTHORIZE,
+        "token": data::TOKEN,
+        "revoke": data::REVOKE,
+        "issuer": data::ISSUER,
+        "realm": data::REALM,
+        "state": data.state,
+        "callback": data.callback,
+        "first": answer(&data.first),
+        "second": answer(&data.second),
+    })
+}
+
+/// The command line of a binary that holds contestants: `list`, `sample`, or `NAME ITEM ROUNDS`.
 pub fn main(contestants: &mut [&mut dyn Contestant]) {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -57,12 +77,13 @@ pub fn main(contestants: &mut [&mut dyn Contestant]) {
                 }
             }
         }
+        ["sample"] => println!("{}", sample()),
         [name, item, count] => {
             let item = Item::named(item).expect("an item that there is");
             let count = count.parse().expect("a number of rounds");
             let found = contestants.iter_mut().find(|contestant| contestant.name() == *name);
             rounds(*found.expect("a contestant that there is"), item, count);
         }
-        _ => println!("list | NAME ITEM ROUNDS"),
+        _ => println!("list | sample | NAME ITEM ROUNDS"),
     }
 }

@@ -239,7 +239,7 @@ impl Evergrant {
     /// The text of a record of a session that has been refreshed that often.
     pub fn aged(&mut self, refreshes: u32, mut each: impl FnMut(u32)) -> Vec<u8> {
         self.linked();
-        let mut now = LATER;
+        let now = NOW;
         for round in 0..refreshes {
             let effects = self.session.handle(&self.app, now, Input::Refresh).expect("it can be asked for");
             self.saved(now, effects);
@@ -249,7 +249,6 @@ impl Evergrant {
                 self.answer(now, if odd { |data| &data.first.body } else { |data| &data.second.body });
             self.record();
             self.saved(now, effects);
-            now = now.plus(61);
             each(round);
         }
         self.out.record.0[..self.out.record.1].to_vec()

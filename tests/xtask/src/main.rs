@@ -2,6 +2,7 @@
 //!
 //! Whatever a suite needs that is not there, it installs, says so, and fails where it cannot: nothing is skipped in silence.
 
+mod bench;
 mod install;
 mod shell;
 mod suites;
@@ -16,6 +17,9 @@ Usage: cargo xtask <command>
   test [SUITE…]   every suite, or those named; installs what a suite needs
   check           formatting, clippy, docs: what .ci/run looks at beside the tests
   suites          the suites, a line each
+  bench           core beside its peers: the table, results.json and the guide's page
+  bench --check   core's instruction counts against tests/bench/recorded.txt
+  bench --record  those counts, written anew
 ";
 
 fn main() -> ExitCode {
@@ -25,6 +29,9 @@ fn main() -> ExitCode {
         ["test"] => run(&SUITES.iter().collect::<Vec<_>>()),
         ["test", names @ ..] => named(names).and_then(|suites| run(&suites)),
         ["check"] => check(),
+        ["bench"] => bench::all(),
+        ["bench", "--check"] => bench::counts("check"),
+        ["bench", "--record"] => bench::counts("record"),
         ["suites"] => {
             SUITES.iter().for_each(|suite| println!("{:<12} {}", suite.name, suite.about));
             Ok(())

@@ -19,9 +19,8 @@ pub fn peers() -> Vec<Box<dyn Contestant>> {
     ]
 }
 
-/// The heap that one grant's tokens take in `oauth2`, to be dropped by who weighs it, and the size of what holds them.
+/// One grant's tokens as `oauth2` holds them, on the heap, and the size of what holds them.
 #[must_use]
 pub fn held() -> (Box<dyn std::any::Any>, usize) {
-    let tokens = oauth2::Oauth2::held();
-    (Box::new(tokens), size_of::<oauth2::Tokens>())
+    (Box::new(oauth2::Oauth2::held()), size_of::<oauth2::Tokens>())
 }

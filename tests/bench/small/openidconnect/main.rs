@@ -8,8 +8,8 @@ use openidconnect::core::{
 use openidconnect::url::Url;
 use openidconnect::{
     AuthUrl, AuthenticationFlow, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken,
-    EmptyAdditionalClaims, ExtraTokenFields, HttpRequest, HttpResponse, IdTokenFields, IssuerUrl,
-    JsonWebKeySet, Nonce, OAuth2TokenResponse, RedirectUrl, Scope, StandardErrorResponse,
+    EmptyAdditionalClaims, EndpointNotSet, ExtraTokenFields, HttpRequest, HttpResponse, IdTokenFields,
+    IssuerUrl, JsonWebKeySet, Nonce, OAuth2TokenResponse, RedirectUrl, Scope, StandardErrorResponse,
     StandardTokenResponse, TokenUrl,
 };
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,12 @@ fn life(callback: &str, first: &str, second: &str) -> Result<(), Box<dyn std::er
         CoreTokenIntrospectionResponse,
         CoreRevocableToken,
         CoreRevocationErrorResponse,
+        EndpointNotSet,
+        EndpointNotSet,
+        EndpointNotSet,
+        EndpointNotSet,
+        EndpointNotSet,
+        EndpointNotSet,
     >::new(
         ClientId::new("client".into()),
         IssuerUrl::new("https://oauth.platform.intuit.com/op/v1".into())?,

@@ -1,0 +1,28 @@
+//! The benchmark: a workspace of its own under `tests/bench`, so that the peers stay out of ours.
+
+use std::process::Command;
+
+use crate::install;
+use crate::shell::{run, top};
+
+/// Everything, which takes a quarter of an hour.
+pub(crate) fn all() -> Result<(), String> {
+    install::debian("valgrind", &["valgrind"])?;
+    install::debian("size", &["binutils"])?;
+    install::npm("tests/bench/node")?;
+    let python = install::python("tests/bench/python")?;
+    report("all", &[("BENCH_PYTHON", &python.to_string_lossy())])
+}
+
+/// Core alone: `check` or `record`.
+pub(crate) fn counts(verb: &str) -> Result<(), String> {
+    install::debian("valgrind", &["valgrind"])?;
+    report(verb, &[])
+}
+
+fn report(verb: &str, variables: &[(&str, &str)]) -> Result<(), String> {
+    run(Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "-p", "bench-report", "--", verb])
+        .envs(variables.iter().copied())
+        .current_dir(top().join("tests/bench")))
+}
