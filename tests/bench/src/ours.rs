@@ -87,6 +87,7 @@ impl Evergrant {
         self.call = effects.send;
     }
 
+    #[inline(never)]
     fn ask(&mut self, app: &App<'static>) {
         let scopes = Scopes::ACCOUNTING.with(Scopes::OPENID);
         let ask = Ask { redirect_uri: data::REDIRECT, scopes, random: black_box(data::RANDOM) };
@@ -96,12 +97,14 @@ impl Evergrant {
         }
     }
 
+    #[inline(never)]
     fn url(&mut self, app: &App<'static>) {
         self.ask(app);
         let url = self.session.authorization_url(app, &mut self.out.url.0).expect("it fits");
         self.out.url.1 = url.len();
     }
 
+    #[inline(never)]
     fn url_signed(&mut self) {
         let mut random = [0; 16];
         random.copy_from_slice(&data::RANDOM[..16]);
@@ -116,11 +119,13 @@ impl Evergrant {
         self.out.url.1 = url.len();
     }
 
+    #[inline(never)]
     fn callback(&mut self) -> Effects {
         let input = Input::Callback { text: black_box(&self.data.callback), binding: &[] };
         self.session.handle(&self.app, NOW, input).expect("the callback is ours")
     }
 
+    #[inline(never)]
     fn request(&mut self) {
         let call = self.call.expect("a request is due");
         let request = self.session.request(&self.app, call).expect("it is in flight");
@@ -130,6 +135,7 @@ impl Evergrant {
         self.out.length = self.out.authorization + http.body().len();
     }
 
+    #[inline(never)]
     fn answer(&mut self, now: Time, body: fn(&Data) -> &str) -> Effects {
         let call = self.call.expect("a request is in flight");
         let received = Received::Answer {
@@ -141,16 +147,19 @@ impl Evergrant {
         self.session.handle(&self.app, now, Input::Answer(call, received)).expect("the answer is good")
     }
 
+    #[inline(never)]
     fn record(&mut self) {
         let record = self.session.record(&self.app);
         self.out.record.1 = record.write(&mut self.out.record.0).expect("it fits").len();
     }
 
+    #[inline(never)]
     fn restore(&mut self) {
         let record: Record<'_> = serde_json::from_slice(&self.linked).expect("it is a record");
         self.session = Session::restore(&self.app, &record).expect("the record is ours");
     }
 
+    #[inline(never)]
     fn fresh(&mut self) {
         let token = self.session.access_token(black_box(NOW)).expect("it is fresh");
         self.out.header.1 = token.authorization(&mut self.out.header.0).expect("it fits").len();
@@ -180,6 +189,7 @@ impl Evergrant {
         self.saved(LATER, effects);
     }
 
+    #[inline(never)]
     fn kernel(&mut self) {
         let policy = &Provider::INTUIT_SANDBOX.policy;
         let mut phase = black_box(self.phase);
@@ -205,6 +215,7 @@ impl Evergrant {
         self.phase = black_box(phase);
     }
 
+    #[inline(never)]
     fn revoke(&mut self) {
         let effects = self.session.handle(&self.app, NOW, Input::Revoke).expect("it can be revoked");
         self.saved(NOW, effects);
