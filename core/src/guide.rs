@@ -6,6 +6,7 @@
 //! - [`consents`]: the authorization URL, `state`, the callback, wider consents
 //! - [`clocks`]: time as an argument, and clocks that are wrong
 //! - [`memory`]: buffers, their sizes, and secrets in them
+//! - [`bench`]: what it costs, beside what else one would take
 
 #![doc = include_str!("guide/index.md")]
 
@@ -26,6 +27,9 @@ pub mod clocks {}
 
 #[doc = include_str!("guide/memory.md")]
 pub mod memory {}
+
+#[doc = include_str!("guide/bench.md")]
+pub mod bench {}
 
 #[doc = include_str!("../CHANGELOG.md")]
 pub mod changelog {}

@@ -422,7 +422,6 @@ impl<const READY: bool> Contestant for Floor<READY> {
             refresh_until: self.tokens.refresh_until,
             header: text(self.header.get()),
             record: self.record.get().to_vec(),
-            ..Seen::default()
         }
     }
 }

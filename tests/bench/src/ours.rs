@@ -360,7 +360,7 @@ impl Contestant for Evergrant {
             seen.state_is_signed = Signed::open(&self.app, state, &[]).is_ok();
         }
         if let Some(held) = self.session.phase().held() {
-            let until = |seconds: u32| held.issued_at.plus(seconds.into()).unix();
+            let until = |seconds: u32| held.issued_at.plus(seconds).unix();
             (seen.access_until, seen.refresh_until) = (until(held.access_for), until(held.refresh_for));
         }
         let code = crate::text::pairs(&seen.body).into_iter().find(|(name, _)| name == "code");

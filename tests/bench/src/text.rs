@@ -20,7 +20,7 @@ pub fn base64url(bytes: &[u8]) -> String {
 #[must_use]
 pub fn base64(bytes: &[u8]) -> String {
     let mut text = base64url(bytes).replace('-', "+").replace('_', "/");
-    while text.len() % 4 != 0 {
+    while !text.len().is_multiple_of(4) {
         text.push('=');
     }
     text

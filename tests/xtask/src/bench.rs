@@ -5,24 +5,34 @@ use std::process::Command;
 use crate::install;
 use crate::shell::{run, top};
 
-/// Everything, which takes a quarter of an hour.
+/// Everything, which takes twenty minutes.
 pub(crate) fn all() -> Result<(), String> {
+    measure(&["all"])
+}
+
+/// Some of it again, beside what the last run found of the rest.
+pub(crate) fn parts(names: &[&str]) -> Result<(), String> {
+    measure(&[&["part"], names].concat())
+}
+
+fn measure(verb: &[&str]) -> Result<(), String> {
     install::debian("valgrind", &["valgrind"])?;
     install::debian("size", &["binutils"])?;
     install::npm("tests/bench/node")?;
     let python = install::python("tests/bench/python")?;
-    report("all", &[("BENCH_PYTHON", &python.to_string_lossy())])
+    report(verb, &[("BENCH_PYTHON", &python.to_string_lossy())])
 }
 
 /// Core alone: `check` or `record`.
 pub(crate) fn counts(verb: &str) -> Result<(), String> {
     install::debian("valgrind", &["valgrind"])?;
-    report(verb, &[])
+    report(&[verb], &[])
 }
 
-fn report(verb: &str, variables: &[(&str, &str)]) -> Result<(), String> {
+fn report(verb: &[&str], variables: &[(&str, &str)]) -> Result<(), String> {
     run(Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "-p", "bench-report", "--", verb])
+        .args(["run", "--quiet", "-p", "bench-report", "--"])
+        .args(verb)
         .envs(variables.iter().copied())
         .current_dir(top().join("tests/bench")))
 }

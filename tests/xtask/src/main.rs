@@ -18,6 +18,7 @@ Usage: cargo xtask <command>
   check           formatting, clippy, docs: what .ci/run looks at beside the tests
   suites          the suites, a line each
   bench           core beside its peers: the table, results.json and the guide's page
+  bench --part P… some of it again: instructions, memory, flat, scripts, time, programs
   bench --check   core's instruction counts against tests/bench/recorded.txt
   bench --record  those counts, written anew
 ";
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         ["test", names @ ..] => named(names).and_then(|suites| run(&suites)),
         ["check"] => check(),
         ["bench"] => bench::all(),
+        ["bench", "--part", parts @ ..] if !parts.is_empty() => bench::parts(parts),
         ["bench", "--check"] => bench::counts("check"),
         ["bench", "--record"] => bench::counts("record"),
         ["suites"] => {
@@ -77,6 +79,7 @@ fn run(suites: &[&Suite]) -> Result<(), String> {
 
 fn check() -> Result<(), String> {
     shell::cargo(&["fmt", "--all", "--check"])?;
+    shell::cargo(&["fmt", "--manifest-path", "tests/bench/Cargo.toml", "--all", "--check"])?;
     shell::cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     shell::cargo_with(&["doc", "--workspace", "--no-deps", "--quiet"], &[("RUSTDOCFLAGS", "-D warnings")])
 }

@@ -27,7 +27,9 @@ use crate::stored::Stored;
 
 /// The transport: what was sent, and what will be answered.
 #[derive(Clone, Default)]
-struct Wire(Arc<Mutex<(Option<Request<Bytes>>, Option<HttpResponse>)>>);
+struct Wire(Arc<Mutex<Exchanged>>);
+
+type Exchanged = (Option<Request<Bytes>>, Option<HttpResponse>);
 
 impl HttpClient for Wire {
     fn execute(

@@ -14,9 +14,10 @@ pub(crate) fn all() -> Result<Value, String> {
     for name in PROGRAMS {
         say(&format!("program: {name}"));
         let package = format!("small-{name}");
-        let seconds = built_from_nothing(&package)?;
+        let milliseconds = built_from_nothing(&package)?;
         cargo(&["build", "--quiet", "--profile", "small", "-p", &package])?;
-        let program = json!({ "text": text(&package)?, "crates": crates(&package)?, "build-ms": seconds });
+        let program =
+            json!({ "text": text(&package)?, "crates": crates(&package)?, "build-ms": milliseconds });
         all.insert(if name == "ours" { "evergrant".into() } else { name.into() }, program);
     }
     Ok(Value::Object(all))
