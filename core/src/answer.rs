@@ -128,6 +128,9 @@ impl<'a> Text<'a> {
     /// Whether it means this text but for the case of its letters.
     #[must_use]
     pub(crate) fn is_ignoring_case(self, text: &str) -> bool {
+        if let Some(plain) = self.plain() {
+            return plain.eq_ignore_ascii_case(text.as_bytes());
+        }
         self.bytes().map(|byte| byte.to_ascii_lowercase()).eq(text.bytes())
     }
 
@@ -171,6 +174,15 @@ impl Value<'_> {
     /// is negative, zero or no number says nothing. What is too large is the largest there is.
     fn seconds(self) -> Option<u64> {
         let seconds = match self {
+            // Digits alone, as nearly all are, and too few for a u64 to run over.
+            Value::Number(digits @ [_, ..]) if digits.len() < 19 && digits.iter().all(u8::is_ascii_digit) => {
+                let value = |digit: &u8| u64::from(digit & 15);
+                Some(
+                    digits
+                        .iter()
+                        .fold(0, |number: u64, digit| number.wrapping_mul(10).wrapping_add(value(digit))),
+                )
+            }
             Value::Number(digits) => whole(digits.iter().copied()),
             Value::Text(text) => whole(text.bytes()),
             Value::Other => None,

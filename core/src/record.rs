@@ -9,7 +9,6 @@ use serde::de::Error as _;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::answer::is_visible;
 use crate::app::{App, Scopes};
 use crate::base64::Base64UrlUnpadded;
 use crate::consent::{STATE_LEN, state_text};
@@ -98,24 +97,24 @@ impl Record<'_> {
     /// # Errors
     /// The buffer is too small; the error says what it needs.
     pub fn write<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], TooLong> {
-        let phase = self.phase.text();
         let mut out = Writer::new(buffer);
         out.text("{\"v\":");
         out.number(self.version.into());
-        out.member("e");
-        out.quoted(self.environment);
-        out.member("k");
+        out.text(",\"e\":\"");
+        out.text(self.environment);
+        out.text("\",\"k\":");
         out.number(self.client.into());
-        out.member("r");
-        out.quoted(self.realm);
-        out.member("s");
+        out.text(",\"r\":\"");
+        out.text(self.realm);
+        out.text("\",\"s\":");
         self.scopes.write(&mut out);
-        out.member("p");
-        out.quoted(&phase);
+        out.text(",\"p\":\"");
+        let phase = out.length()..self.phase.write(&mut out);
+        out.text("\"");
         if let Some(asked) = &self.asked {
-            out.member("qs");
+            out.text(",\"qs\":");
             asked.write(&mut out);
-            out.member("qu");
+            out.text(",\"qu\":");
             out.number(self.redirect.into());
         }
         for (name, key) in [("qt", &self.state), ("qw", &self.verifier)] {
@@ -130,8 +129,13 @@ impl Record<'_> {
                 token.write(&mut out);
             }
         }
-        out.member("h");
-        out.number(self.sum(&phase).into());
+        out.text(",\"h\":");
+        // Where the buffer was too small for the phase, the sum's length still counts towards what is needed.
+        let sum = match out.written(phase) {
+            Some(phase) => self.sum(phase),
+            None => self.sum(self.phase.text().as_bytes()),
+        };
+        out.number(sum.into());
         out.text("}");
         out.finish_bytes(Field::Buffer)
     }
@@ -151,7 +155,7 @@ impl Record<'_> {
             u8::from(self.candidate.is_some()).saturating_add(u8::from(self.further_candidate.is_some()));
         if self.version != VERSION {
             Err(RecordError::Version(self.version))
-        } else if self.check != self.sum(&self.phase.text()) {
+        } else if self.check != self.sum(self.phase.text().as_bytes()) {
             Err(RecordError::Damaged)
         } else if self.environment != app.provider().name {
             // APP-3: both are named.
@@ -166,14 +170,14 @@ impl Record<'_> {
     }
 
     /// Over what the members mean: finds damage, not malice; against that, records are sealed.
-    fn sum(&self, phase: &str) -> u32 {
+    fn sum(&self, phase: &[u8]) -> u32 {
         let mut sum = Sum::new();
         let numbers = u64::from(self.version) << 32 | u64::from(self.client);
         sum.add(&numbers.to_le_bytes());
         sum.add(self.environment.as_bytes());
         sum.add(self.realm.as_bytes());
         self.scopes.add(&mut sum);
-        sum.add(phase.as_bytes());
+        sum.add(phase);
         if let Some(asked) = &self.asked {
             asked.add(&mut sum);
             sum.add(&self.redirect.to_le_bytes());
@@ -216,7 +220,7 @@ impl Serialize for Record<'_> {
                 out.serialize_field(name, &token)?;
             }
         }
-        out.serialize_field("h", &self.sum(&phase))?;
+        out.serialize_field("h", &self.sum(phase.as_bytes()))?;
         out.end()
     }
 }
@@ -281,7 +285,9 @@ impl<'a> Names<'a> {
 
     /// The names behind the number.
     fn further(app: &'a App<'a>, scopes: Scopes) -> impl Iterator<Item = &'a str> {
-        app.scope_names(Scopes(scopes.0 & !Scopes::KNOWN.0))
+        let further = Scopes(scopes.0 & !Scopes::KNOWN.0);
+        // Mostly there are none, and then none need be looked through.
+        app.scope_names(further).take(if further.is_empty() { 0 } else { usize::MAX })
     }
 
     fn write(&self, out: &mut Writer<'_>) {
@@ -422,7 +428,10 @@ impl<'a> Token<'a> {
             Self::Stored(text) => Some(text.as_bytes()),
             Self::Plain([]) => Some(&[]),
             Self::Plain(bytes) => {
-                let plain = is_visible(bytes) && memchr::memchr3(b'"', b'\\', b'~', bytes).is_none();
+                // Without a way out in the middle, so that it is done in wide steps.
+                let plain = bytes.iter().fold(true, |all, byte| {
+                    all & byte.is_ascii_graphic() & (*byte != b'"') & (*byte != b'\\') & (*byte != b'~')
+                });
                 plain.then_some(*bytes)
             }
         }
@@ -501,14 +510,20 @@ impl Phase {
     fn text(&self) -> heapless::String<PHASE_MOST> {
         let mut bytes = [0; PHASE_MOST];
         let mut out = Writer::new(&mut bytes);
+        self.write(&mut out);
+        let text = out.finish(Field::Buffer).unwrap_or_default();
+        heapless::String::try_from(text).unwrap_or_default()
+    }
+
+    /// Writes that text, and says where it ends.
+    fn write(&self, out: &mut Writer<'_>) -> usize {
         out.numbers(
             "",
             &[self.revision.into(), self.generation.into(), self.calls.into(), self.consumed.unix()],
         );
-        self.consent.write(&mut out);
-        self.grant.write(&mut out);
-        let text = out.finish(Field::Buffer).unwrap_or_default();
-        heapless::String::try_from(text).unwrap_or_default()
+        self.consent.write(out);
+        self.grant.write(out);
+        out.length()
     }
 }
 

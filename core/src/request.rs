@@ -8,7 +8,7 @@ use crate::consent::{STATE_LEN, state_text};
 use crate::error::{Error, Field, TooLong};
 use crate::provider::{Authentication, RevocationBody};
 use crate::secret::AccessToken;
-use crate::write::{Writer, percent_encode};
+use crate::write::{Writer, base64, percent_encode};
 
 /// A request that is to be sent: a view of a session, or of an access token. Its `Debug` shows its address alone.
 #[derive(Clone, Copy)]
@@ -128,12 +128,17 @@ impl<'a> Request<'a> {
                 out.text(token.expose());
             }
             (_, Authentication::Basic) => {
-                let id = id.iter().copied();
-                write_basic(out, id.chain([b':']).chain(secret.iter().copied()));
+                let mut basic = Basic::new(out);
+                [id, b":", secret].into_iter().for_each(|part| basic.add(part));
+                basic.finish();
             }
             // RFC 6749 §2.3.1: both are form-encoded first.
             (_, Authentication::BasicEncoded) => {
-                write_basic(out, percent_encode(id).chain([b':']).chain(percent_encode(secret)));
+                let mut basic = Basic::new(out);
+                percent_encode(id).for_each(|byte| basic.add(&[byte]));
+                basic.add(b":");
+                percent_encode(secret).for_each(|byte| basic.add(&[byte]));
+                basic.finish();
             }
             (_, Authentication::Post) => {}
         }
@@ -199,22 +204,49 @@ impl core::fmt::Debug for Request<'_> {
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// `Basic` and the base64 of `bytes`, encoded in pieces that need no padding but the last.
-fn write_basic(out: &mut Writer<'_>, bytes: impl Iterator<Item = u8>) {
-    out.text("Basic ");
-    let mut piece: heapless::Vec<u8, 48> = heapless::Vec::new();
-    let mut text = [0; 64];
-    for byte in bytes {
-        if piece.is_full() {
-            out.text(Base64::encode(&piece, &mut text).unwrap_or_default());
-            piece.clear();
-        }
-        // It was emptied when it was full.
-        let _ = piece.push(byte);
+/// `Basic` and the base64 of what is added, encoded in pieces that need no padding but the last.
+struct Basic<'o, 'b> {
+    out: &'o mut Writer<'b>,
+    piece: [u8; 48],
+    length: usize,
+    text: [u8; 64],
+}
+
+impl<'o, 'b> Basic<'o, 'b> {
+    fn new(out: &'o mut Writer<'b>) -> Self {
+        out.text("Basic ");
+        Self { out, piece: [0; 48], length: 0, text: [0; 64] }
     }
-    out.text(Base64::encode(&piece, &mut text).unwrap_or_default());
-    piece.as_mut_slice().zeroize();
-    text.zeroize();
+
+    fn add(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if self.length == self.piece.len() {
+                base64(&self.piece, &mut self.text);
+                self.out.bytes(&self.text);
+                self.piece = [0; 48];
+                self.length = 0;
+            }
+            let room = self.piece.get_mut(self.length..).unwrap_or_default();
+            let (part, after) = rest.split_at_checked(room.len()).unwrap_or((rest, &[]));
+            if let Some(room) = room.get_mut(..part.len()) {
+                room.copy_from_slice(part);
+            }
+            self.length = self.length.saturating_add(part.len());
+            rest = after;
+        }
+    }
+
+    /// The last piece: what is behind its end is zero, and its letters give way to padding.
+    fn finish(mut self) {
+        base64(&self.piece, &mut self.text);
+        let letters = self.length.saturating_mul(4).div_ceil(3);
+        let whole = letters.next_multiple_of(4);
+        self.out.bytes(self.text.get(..letters).unwrap_or_default());
+        self.out.bytes(b"===".get(..whole.saturating_sub(letters)).unwrap_or_default());
+        self.piece.zeroize();
+        self.text.zeroize();
+    }
 }
 
 /// A request in plain words, for whoever speaks HTTP. Its `Debug` shows neither headers nor body.
@@ -257,5 +289,30 @@ impl core::fmt::Debug for Http<'_> {
             .field("method", &self.method)
             .field("body_length", &self.body.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64ct::{Base64, Encoding};
+
+    use super::Basic;
+    use crate::error::Field;
+    use crate::write::Writer;
+
+    #[test]
+    fn basic_is_the_base64_of_its_parts_joined() {
+        let bytes: [u8; 150] = core::array::from_fn(|at| u8::try_from(at).unwrap().wrapping_mul(101));
+        for (length, cut) in (0..=150).flat_map(|length| [0, length / 2, length].map(|cut| (length, cut))) {
+            let mut buffer = [0; 220];
+            let mut out = Writer::new(&mut buffer);
+            let mut basic = Basic::new(&mut out);
+            basic.add(&bytes[..cut]);
+            basic.add(&bytes[cut..length]);
+            basic.finish();
+            let text = out.finish(Field::Buffer).unwrap();
+            let mut expected = [0; 200];
+            assert_eq!(text.strip_prefix("Basic "), Base64::encode(&bytes[..length], &mut expected).ok());
+        }
     }
 }

@@ -2,26 +2,34 @@
 
 use crate::error::{Field, TooLong};
 
-/// A bit for each ASCII character that stands for itself in a query, in a form body and before base64: the unreserved ones
-/// of RFC 3986 §2.3.
-const UNRESERVED: [u32; 8] = {
-    let mut bits = [0; 8];
+/// The bytes that stand for themselves in a query, in a form body and before base64: the unreserved ones of RFC 3986 §2.3.
+/// A byte of this table for each, for they are looked at one by one and often.
+const UNRESERVED: [bool; 256] = {
+    let mut kept = [false; 256];
     let mut byte = 0_u8;
     while byte < 128 {
-        let kept = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
         // Evaluated by the compiler: an index out of range would not build.
-        #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-        if kept {
-            bits[(byte >> 5) as usize] |= 1 << (byte & 31);
+        #[allow(clippy::indexing_slicing)]
+        {
+            kept[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
         }
         byte = byte.saturating_add(1);
     }
-    bits
+    kept
 };
 
 fn is_unreserved(byte: u8) -> bool {
-    let bits = UNRESERVED.get(usize::from(byte >> 5)).copied().unwrap_or(0);
-    bits >> (byte & 31) & 1 == 1
+    UNRESERVED.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+/// Where the first byte stands that is to be encoded. Most texts have none, so they are looked at in wide steps.
+fn first_reserved(bytes: &[u8]) -> Option<usize> {
+    let (wide, _) = bytes.as_chunks::<8>();
+    // Without a way out in the middle of a step.
+    let kept = |chunk: &&[u8; 8]| chunk.iter().fold(true, |all, byte| all & is_unreserved(*byte));
+    let skipped = wide.iter().take_while(kept).count().saturating_mul(8);
+    let reserved = bytes.get(skipped..)?.iter().position(|byte| !is_unreserved(*byte))?;
+    skipped.checked_add(reserved)
 }
 
 /// The bytes of `bytes`, percent-encoded (RFC 3986 §2.1).
@@ -40,6 +48,30 @@ const fn hex(byte: u8) -> [u8; 2] {
         nibble.saturating_add(if nibble < 10 { b'0' } else { b'A' - 10 })
     }
     [digit(byte >> 4), digit(byte & 15)]
+}
+
+/// Base64 (RFC 4648 §4) of 48 bytes. In constant time: no table is looked into, and no branch taken, for what they are.
+pub(crate) fn base64(bytes: &[u8; 48], text: &mut [u8; 64]) {
+    for ([first, second, third], four) in bytes.as_chunks::<3>().0.iter().zip(text.as_chunks_mut::<4>().0) {
+        *four = [first >> 2, (first & 3) << 4 | second >> 4, (second & 15) << 2 | third >> 6, third & 63];
+    }
+    for six in text.iter_mut() {
+        *six = base64_letter(*six);
+    }
+}
+
+/// The letter of six bits. A difference below zero has all its upper bits set, so each step up the alphabet is a mask.
+fn base64_letter(six: u8) -> u8 {
+    let value = i16::from(six);
+    let past = |last: i16, step: i16| last.wrapping_sub(value) >> 8 & step;
+    let letter = i16::from(b'A')
+        .wrapping_add(value)
+        .wrapping_add(past(25, 6))
+        .wrapping_sub(past(51, 75))
+        .wrapping_sub(past(61, 15))
+        .wrapping_add(past(62, 3));
+    let [low, _] = letter.to_le_bytes();
+    low
 }
 
 pub(crate) struct Writer<'b> {
@@ -76,7 +108,7 @@ impl<'b> Writer<'b> {
     /// Percent-encoded (RFC 3986 §2.1).
     pub(crate) fn encoded(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
-        while let Some(reserved) = rest.iter().position(|byte| !is_unreserved(*byte)) {
+        while let Some(reserved) = first_reserved(rest) {
             let Some((run, [byte, after @ ..])) = rest.split_at_checked(reserved) else { break };
             self.bytes(run);
             let [high, low] = hex(*byte);
@@ -100,20 +132,26 @@ impl<'b> Writer<'b> {
         }
     }
 
-    /// A decimal number.
+    /// A decimal number, its digits put where they belong from the last one on.
     pub(crate) fn number(&mut self, number: u64) {
-        let mut digits = [0; 20];
-        let mut rest = number;
-        let mut first = 20_usize;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' | u8::try_from(rest % 10).unwrap_or(0);
-            first = first.saturating_sub(1);
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
+        if let [digit @ 0..10, 0, 0, 0, 0, 0, 0, 0] = number.to_le_bytes() {
+            return self.bytes(&[b'0' | digit]);
         }
-        self.bytes(digits.get(first..).unwrap_or_default());
+        let digits = number.checked_ilog10().unwrap_or(0).saturating_add(1);
+        let end = self.at.saturating_add(usize::try_from(digits).unwrap_or(usize::MAX));
+        let mut rest = number;
+        for digit in self.buffer.get_mut(self.at..end).unwrap_or_default().iter_mut().rev() {
+            // The lowest byte of what is below ten.
+            let [low, ..] = (rest % 10).to_le_bytes();
+            *digit = b'0' | low;
+            rest /= 10;
+        }
+        self.at = end;
+    }
+
+    /// What was written there, where it found room.
+    pub(crate) fn written(&self, range: core::ops::Range<usize>) -> Option<&[u8]> {
+        self.buffer.get(range)
     }
 
     /// Bytes written so far, those that found no room among them.
@@ -190,4 +228,46 @@ pub(crate) fn fingerprint(parts: &[&str]) -> u32 {
     let mut sum = Sum::new();
     parts.iter().for_each(|part| sum.add(part.as_bytes()));
     sum.value()
+}
+
+#[cfg(test)]
+mod tests {
+    use base64ct::{Base64, Encoding};
+
+    use super::{Writer, base64, percent_encode};
+    use crate::error::Field;
+
+    #[test]
+    fn base64_is_that_of_the_crate() {
+        for seed in 0..=255_u8 {
+            let mut bytes = [0; 48];
+            for (at, byte) in (0_u8..).zip(&mut bytes) {
+                *byte = at.wrapping_mul(seed).wrapping_add(seed);
+            }
+            let (mut ours, mut theirs) = ([0; 64], [0; 64]);
+            base64(&bytes, &mut ours);
+            assert_eq!(&ours[..], Base64::encode(&bytes, &mut theirs).unwrap().as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_in_wide_steps_is_what_is_encoded_byte_by_byte() {
+        let texts: [&[u8]; 5] = [b"", b"abc", b"https://app.example/cb", b"01234567/01234567/", &[0xff; 20]];
+        for text in texts.into_iter().flat_map(|text| (0..=text.len()).map(move |end| &text[..end])) {
+            let mut buffer = [0; 80];
+            let mut out = Writer::new(&mut buffer);
+            out.encoded(text);
+            assert!(out.finish_bytes(Field::Buffer).unwrap().iter().copied().eq(percent_encode(text)));
+        }
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for number in [0, 9, 10, 99, 100, 1_800_000_000, u64::MAX] {
+            let mut buffer = [0; 20];
+            let mut out = Writer::new(&mut buffer);
+            out.number(number);
+            assert_eq!(out.finish(Field::Buffer).unwrap().parse(), Ok(number));
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Whatever a suite needs that is not there, it installs, says so, and fails where it cannot: nothing is skipped in silence.
 
+mod bench;
 mod device;
 mod install;
 mod shell;
@@ -18,6 +19,10 @@ Usage: cargo xtask <command>
   check           formatting, clippy, docs: what .ci/run looks at beside the tests
   suites          the suites, a line each
   size [record]   what it costs on a Cortex-M3, held against tests/firmware/figures.txt, or recorded there
+  bench           core beside its peers: the table, results.json and the guide's page
+  bench --part P… some of it again: instructions, memory, flat, scripts, time, programs
+  bench --check   core's instruction counts against tests/bench/recorded.txt
+  bench --record  those counts, written anew
 ";
 
 fn main() -> ExitCode {
@@ -29,6 +34,10 @@ fn main() -> ExitCode {
         ["check"] => check(),
         ["size"] => device::size(false),
         ["size", "record"] => device::size(true),
+        ["bench"] => bench::all(),
+        ["bench", "--part", parts @ ..] if !parts.is_empty() => bench::parts(parts),
+        ["bench", "--check"] => bench::counts("check"),
+        ["bench", "--record"] => bench::counts("record"),
         ["suites"] => {
             SUITES.iter().for_each(|suite| println!("{:<12} {}", suite.name, suite.about));
             Ok(())
@@ -74,6 +83,7 @@ fn run(suites: &[&Suite]) -> Result<(), String> {
 
 fn check() -> Result<(), String> {
     shell::cargo(&["fmt", "--all", "--check"])?;
+    shell::cargo(&["fmt", "--manifest-path", "tests/bench/Cargo.toml", "--all", "--check"])?;
     shell::cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     shell::cargo_with(&["doc", "--workspace", "--no-deps", "--quiet"], &[("RUSTDOCFLAGS", "-D warnings")])
 }
