@@ -3,12 +3,12 @@
 use zeroize::Zeroize;
 
 use crate::app::App;
-use crate::base64::Base64;
+use crate::base64::encode_block;
 use crate::consent::{STATE_LEN, state_text};
 use crate::error::{Error, Field, TooLong};
 use crate::provider::{Authentication, RevocationBody};
 use crate::secret::AccessToken;
-use crate::write::{Writer, base64, percent_encode};
+use crate::write::{Writer, percent_encode};
 
 /// A request that is to be sent: a view of a session, or of an access token. Its `Debug` shows its address alone.
 #[derive(Clone, Copy)]
@@ -222,7 +222,7 @@ impl<'o, 'b> Basic<'o, 'b> {
         let mut rest = bytes;
         while !rest.is_empty() {
             if self.length == self.piece.len() {
-                base64(&self.piece, &mut self.text);
+                encode_block(&self.piece, &mut self.text);
                 self.out.bytes(&self.text);
                 self.piece = [0; 48];
                 self.length = 0;
@@ -239,7 +239,7 @@ impl<'o, 'b> Basic<'o, 'b> {
 
     /// The last piece: what is behind its end is zero, and its letters give way to padding.
     fn finish(mut self) {
-        base64(&self.piece, &mut self.text);
+        encode_block(&self.piece, &mut self.text);
         let letters = self.length.saturating_mul(4).div_ceil(3);
         let whole = letters.next_multiple_of(4);
         self.out.bytes(self.text.get(..letters).unwrap_or_default());

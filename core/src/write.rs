@@ -50,30 +50,6 @@ const fn hex(byte: u8) -> [u8; 2] {
     [digit(byte >> 4), digit(byte & 15)]
 }
 
-/// Base64 (RFC 4648 §4) of 48 bytes. In constant time: no table is looked into, and no branch taken, for what they are.
-pub(crate) fn base64(bytes: &[u8; 48], text: &mut [u8; 64]) {
-    for ([first, second, third], four) in bytes.as_chunks::<3>().0.iter().zip(text.as_chunks_mut::<4>().0) {
-        *four = [first >> 2, (first & 3) << 4 | second >> 4, (second & 15) << 2 | third >> 6, third & 63];
-    }
-    for six in text.iter_mut() {
-        *six = base64_letter(*six);
-    }
-}
-
-/// The letter of six bits. A difference below zero has all its upper bits set, so each step up the alphabet is a mask.
-fn base64_letter(six: u8) -> u8 {
-    let value = i16::from(six);
-    let past = |last: i16, step: i16| last.wrapping_sub(value) >> 8 & step;
-    let letter = i16::from(b'A')
-        .wrapping_add(value)
-        .wrapping_add(past(25, 6))
-        .wrapping_sub(past(51, 75))
-        .wrapping_sub(past(61, 15))
-        .wrapping_add(past(62, 3));
-    let [low, _] = letter.to_le_bytes();
-    low
-}
-
 pub(crate) struct Writer<'b> {
     buffer: &'b mut [u8],
     at: usize,
@@ -232,23 +208,8 @@ pub(crate) fn fingerprint(parts: &[&str]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use base64ct::{Base64, Encoding};
-
-    use super::{Writer, base64, percent_encode};
+    use super::{Writer, percent_encode};
     use crate::error::Field;
-
-    #[test]
-    fn base64_is_that_of_the_crate() {
-        for seed in 0..=255_u8 {
-            let mut bytes = [0; 48];
-            for (at, byte) in (0_u8..).zip(&mut bytes) {
-                *byte = at.wrapping_mul(seed).wrapping_add(seed);
-            }
-            let (mut ours, mut theirs) = ([0; 64], [0; 64]);
-            base64(&bytes, &mut ours);
-            assert_eq!(&ours[..], Base64::encode(&bytes, &mut theirs).unwrap().as_bytes());
-        }
-    }
 
     #[test]
     fn what_is_encoded_in_wide_steps_is_what_is_encoded_byte_by_byte() {
