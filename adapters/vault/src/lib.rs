@@ -100,6 +100,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod async_store;
 mod entropy;
 mod error;
 mod files;
@@ -107,18 +108,32 @@ mod holder;
 mod key;
 mod memory;
 mod name;
+#[cfg(feature = "tokio")]
+mod on_runtime;
+#[cfg(feature = "tokio")]
+mod on_threads;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod record;
 mod seal;
 mod sqlite;
 mod store;
 
+pub use async_store::{AsyncStore, Pending};
 pub use entropy::{Entropy, SystemEntropy};
 pub use error::{Blame, Error};
 pub use key::{KeyId, Keyring, Keys};
 pub use memory::{Fault, Memory};
 pub use name::{MAX_NAME_PART_BYTES, Name};
+#[cfg(feature = "tokio")]
+pub use on_runtime::OnRuntime;
+#[cfg(feature = "tokio")]
+pub use on_threads::OnThreads;
+#[cfg(feature = "postgres")]
+pub use postgres::{Change, Changes, Clock, Postgres, PostgresOptions};
 pub use record::{MAX_RECORD_BYTES, Record};
 pub use sqlite::{Options, Sqlite};
 pub use store::{
-    Claim, Commit, Fingerprint, Lease, Loaded, MAX_LEASE_SECONDS, Removal, Row, Spend, Store, Then, Write,
+    Claim, Commit, Due, Fingerprint, KeyUse, Lease, Loaded, MAX_LEASE_SECONDS, Removal, Resealed, Row, Spend,
+    Store, Then, Write,
 };

@@ -1,0 +1,1 @@
+//! Async HTTP for evergrant, over reqwest.
