@@ -16,6 +16,7 @@ pub(crate) struct Suite {
 pub(crate) const SUITES: &[Suite] = &[
     Suite { name: "faq", about: "the 49 rules, and the gate that finds one without a test", run: faq },
     Suite { name: "rust", about: "the other tests of every crate", run: rust },
+    Suite { name: "postgres", about: "the vault on a real PostgreSQL server of its own", run: postgres },
     Suite { name: "docs", about: "the examples in the docs", run: docs },
     Suite { name: "bare-metal", about: "core builds for a Cortex-M3", run: bare_metal },
     Suite { name: "demo", about: "the command's demo holds all its checks", run: demo },
@@ -32,6 +33,12 @@ fn faq() -> Result<(), String> {
 
 fn rust() -> Result<(), String> {
     cargo(&["test", "--quiet", "--workspace", "--exclude", "faq", "--lib", "--bins", "--tests", "--examples"])
+}
+
+/// Every test of the vault again, with all its features. Their servers are their own: started and ended by `tests/postgres.sh`.
+fn postgres() -> Result<(), String> {
+    install::postgres()?;
+    cargo(&["test", "--quiet", "-p", "evergrant-vault", "--all-features"])
 }
 
 fn docs() -> Result<(), String> {

@@ -122,7 +122,7 @@ impl Said {
         }
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| bad(error))?;
+            .map_err(bad)?;
         Ok(builder.with_root_certificates(roots).with_no_client_auth())
     }
 }

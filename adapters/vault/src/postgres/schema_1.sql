@@ -29,7 +29,7 @@ CREATE TABLE slot (
 CREATE INDEX slot_due ON slot (due_at) WHERE due_at IS NOT NULL;
 
 -- The sealed record, bound to its name, its generation and its revision: it opens nowhere else. The generation stands here a
--- second time so that sealing again can tell, on this row alone, that a writer came first. Kept in line as long as it fits a
+-- second time only so that sealing again can tell, on the row that it locks, that a writer came first. Kept in line as long as it fits a
 -- page, and never compressed: sealed bytes do not shrink.
 CREATE TABLE record (
     slot bigint PRIMARY KEY REFERENCES slot (id) ON DELETE CASCADE,
