@@ -103,6 +103,8 @@
 mod async_store;
 mod entropy;
 mod error;
+#[cfg(feature = "export")]
+mod export;
 mod files;
 mod holder;
 mod key;
@@ -122,6 +124,8 @@ mod store;
 pub use async_store::{AsyncStore, Pending};
 pub use entropy::{Entropy, SystemEntropy};
 pub use error::{Blame, Error};
+#[cfg(feature = "export")]
+pub use export::{ExportKey, Exported, Imported, export, import, inspect};
 pub use key::{KeyId, Keyring, Keys};
 pub use memory::{Fault, Memory};
 pub use name::{MAX_NAME_PART_BYTES, Name};
