@@ -18,7 +18,7 @@ fn ring(text: &str) -> Keyring {
 
 fn put(store: &dyn Store, name: &Name, record: &[u8], revision: u32) {
     let expected = store.load(name).unwrap().map(|loaded| loaded.generation);
-    let write = Write { record, revision, due_at: (revision % 2 == 0).then_some(u64::from(revision)) };
+    let write = Write { record, revision, due_at: revision.is_multiple_of(2).then_some(u64::from(revision)) };
     let lease = claimed(store.claim(100, name, expected, 60, write).unwrap());
     let _ = committed(store.commit(101, &lease, write, Then::Release).unwrap());
 }

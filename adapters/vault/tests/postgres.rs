@@ -477,6 +477,28 @@ fn a_locked_row_holds_up_no_other() {
     });
 }
 
+/// A row that somebody else's transaction keeps locked is named for what it is, in time; what is read goes on.
+#[test]
+fn a_row_that_stays_locked_is_named() {
+    let schema = schema();
+    let generation = store_tokens(&open_at(&schema), &name("1"), "tokens");
+    wait(async {
+        let (mut client, connection) = tokio_postgres::connect(url(), tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let mut settings = options(&schema, Clock::Caller);
+        settings.patience = Duration::from_millis(800);
+        let store = Postgres::open(url(), common::ring(KEY), settings).await.unwrap();
+        let lock = client.transaction().await.unwrap();
+        lock.query(&format!("SELECT FROM {schema}.slot FOR UPDATE"), &[]).await.unwrap();
+        let refused = store.claim(200, &name("1"), Some(generation), 60, write(b"x")).await.unwrap_err();
+        assert!(matches!(refused, Error::Locked { .. }), "{refused}");
+        assert!(store.load(&name("1")).await.unwrap().is_some());
+        lock.rollback().await.unwrap();
+        let free = store.claim(200, &name("1"), Some(generation), 60, write(b"x")).await.unwrap();
+        assert!(matches!(free, Claim::Claimed(_)));
+    });
+}
+
 /// Migrations run by themselves, once, however many start.
 #[test]
 fn eight_processes_start_at_once_on_nothing() {
@@ -770,4 +792,46 @@ fn the_blocking_face_does_not_panic_inside_of_a_runtime() {
         store_tokens(&store, &name("1"), "tokens");
         assert_eq!(common::record(&store, &name("1")), b"tokens");
     });
+}
+
+// TLS -------------------------------------------------------------------------------------------------------------------------
+
+/// Where the way is encrypted, certificate and name are checked, by the root that was named.
+#[test]
+fn the_servers_certificate_and_its_name_are_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |file: &str| folder.path().join(file).to_str().unwrap().to_owned();
+    let own = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+    std::fs::write(at("server.crt"), own.cert.pem()).unwrap();
+    std::fs::write(at("server.key"), own.signing_key.serialize_pem()).unwrap();
+    std::fs::write(at("other.crt"), other.cert.pem()).unwrap();
+    let server = Server::start_with(&[("TLS", folder.path().to_str().unwrap())]);
+    let schema = schema();
+    let named = server.url.replace("127.0.0.1", "localhost");
+    let with = |url: &str, root: &str| {
+        let mut settings = options(&schema, Clock::Server);
+        settings.patience = Duration::from_secs(2);
+        let url = format!("{url}?sslmode=require&sslrootcert={}", at(root).replace('/', "%2F"));
+        OnRuntime::open(Postgres::open(&url, common::ring(KEY), settings))
+    };
+    let store = with(&named, "server.crt").unwrap();
+    store_tokens(&store, &name("1"), "tokens");
+    let encrypted = wait(async {
+        let (client, connection) = tokio_postgres::connect(&server.url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let look = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+            WHERE application_name = 'evergrant-vault'";
+        client.query_one(look, &[]).await.unwrap().get::<_, bool>(0)
+    });
+    assert!(encrypted);
+    let mut news = store.wait(Postgres::changes).unwrap();
+    let generation = store_tokens(&store, &name("1"), "tokens");
+    let told = Change::Row { name: name("1"), generation: Some(generation) };
+    assert_eq!(store.wait(|_| async { Ok(news.next().await) }).unwrap(), Some(told));
+    for (url, root) in [(&named, "other.crt"), (&server.url, "server.crt")] {
+        let error = with(url, root).unwrap_err();
+        assert!(matches!(error, Error::Unreachable { .. } | Error::Database { .. }), "{error}");
+        assert!(error.to_string().contains("certificate"), "{error}");
+    }
 }

@@ -1,7 +1,8 @@
 #!/bin/sh
 # A PostgreSQL server for one test program: in a folder of its own, on a free port of loopback. Prints its address, obeys the
 # lines `stop`, `crash` and `start` on its standard input (each answered with `ok`), and ends the server when that input ends,
-# which it does however the test program dies. FSYNC=on makes its disk as slow as a real one's.
+# which it does however the test program dies. FSYNC=on makes its disk as slow as a real one's. TLS names a folder with server.crt
+# and server.key, and makes it speak TLS.
 set -eu
 
 bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
@@ -31,11 +32,19 @@ chmod 644 "$home/password"
 $as "$bin/initdb" -D "$home/data" -U evergrant -A scram-sha-256 --pwfile="$home/password" -E UTF8 --locale=C --no-sync \
     >"$home/initdb.log" 2>&1 || { cat "$home/initdb.log" >&2; exit 1; }
 
+ssl=off
+if [ -n "${TLS:-}" ]; then
+    ssl=on
+    cp "$TLS/server.crt" "$TLS/server.key" "$home/data/"
+    [ -z "$as" ] || chown postgres: "$home/data/server.crt" "$home/data/server.key"
+    chmod 600 "$home/data/server.key"
+fi
+
 # Starts the server on $port and waits until it answers. Fails where the port is taken.
 start() {
     # Not from this script's input: the tests speak through that.
     (cd "$home" && exec $as "$bin/postgres" -D "$home/data" -p "$port" -c listen_addresses=127.0.0.1 \
-        -c unix_socket_directories= -c max_connections=300 -c fsync="${FSYNC:-off}" -c shared_buffers=64MB \
+        -c unix_socket_directories= -c max_connections=300 -c fsync="${FSYNC:-off}" -c shared_buffers=64MB -c ssl="$ssl" \
         -c log_min_messages=fatal) </dev/null >>"$home/server.log" 2>&1 &
     pid=$!
     tries=0

@@ -212,7 +212,12 @@ pub(super) fn pool(
         Some(tls) => Manager::from_config(address.config.clone(), tls.clone(), recycle),
         None => Manager::from_config(address.config.clone(), NoTls, recycle),
     };
-    let set_up = format!("{}SET search_path TO \"{schema}\";", include_str!("connection.sql"));
+    // The server gives up a lock before this side gives up the server, so that the two are told apart.
+    let longest_lock = (patience * 3 / 4).as_millis().clamp(1, 3_600_000);
+    let set_up = format!(
+        "{}SET search_path TO \"{schema}\"; SET lock_timeout TO {longest_lock};",
+        include_str!("connection.sql")
+    );
     let hook = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
         let set_up = set_up.clone();
         Box::pin(async move { client.deref().batch_execute(&set_up).await.map_err(HookError::Backend) })

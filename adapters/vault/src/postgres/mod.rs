@@ -23,6 +23,25 @@ pub use changes::{Change, Changes};
 /// An [`AsyncStore`](crate::AsyncStore); a program without a runtime puts [`OnRuntime`](crate::OnRuntime) over it. It must be
 /// made and used inside of a tokio runtime.
 ///
+/// ```no_run
+/// use evergrant_vault::{AsyncStore, Change, Keys, Postgres, PostgresOptions};
+///
+/// # async fn run() -> Result<(), evergrant_vault::Error> {
+/// let key = Keys::File("/etc/evergrant/vault.key".as_ref());
+/// let mut options = PostgresOptions::default();
+/// options.password = Some(std::fs::read_to_string("/run/secrets/database").unwrap_or_default());
+/// let vault = Postgres::open("postgres://evergrant@db.internal/grants", key, options).await?;
+///
+/// let mut news = vault.changes().await?;
+/// while let Some(change) = news.next().await {
+///     match change {
+///         Change::Row { name, generation } => println!("{name} is at {generation:?} now"),
+///         _ => println!("read everything again"),
+///     }
+/// }
+/// # Ok(()) }
+/// ```
+///
 /// # Time
 ///
 /// Leases are judged by the server's clock alone, whatever the processes' clocks say.

@@ -138,7 +138,7 @@ struct Wanted<'a> {
     intent: Write<'a>,
 }
 
-/// What [`claimable.sql`](claimable.sql) says of a row that is there.
+/// What `claimable.sql` says of a row that is there.
 struct Standing {
     epoch: u64,
     held_until: Option<u64>,
