@@ -26,7 +26,8 @@ pub(crate) const LATEST: u64 = i64::MAX as u64;
 /// * **An error is "not known".** After `Err` (or after the future of an [`AsyncStore`](crate::AsyncStore) was dropped),
 ///   the write may have happened or not. [`commit`](Self::commit),
 ///   [`release`](Self::release) and [`remove`](Self::remove) may be repeated with the same arguments until one
-///   answers. After a failed `claim` nothing may be sent; if it did happen, the lease runs out by itself. After a
+///   answers. After a failed `claim` or
+///   [`claim_due`](Self::claim_due) nothing may be sent; if it did happen, the leases run out by themselves. After a
 ///   failed [`spend`](Self::spend) the code must be taken for spent. (EXC-3)
 ///
 /// # Time

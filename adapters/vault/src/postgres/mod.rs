@@ -29,7 +29,8 @@ pub use changes::{Change, Changes};
 /// # async fn run() -> Result<(), evergrant_vault::Error> {
 /// let key = Keys::File("/etc/evergrant/vault.key".as_ref());
 /// let mut options = PostgresOptions::default();
-/// options.password = Some(std::fs::read_to_string("/run/secrets/database").unwrap_or_default());
+/// let password = std::fs::read_to_string("/run/secrets/database").unwrap_or_default();
+/// options.password = Some(password.trim().to_owned());
 /// let vault = Postgres::open("postgres://evergrant@db.internal/grants", key, options).await?;
 ///
 /// let mut news = vault.changes().await?;
@@ -87,7 +88,7 @@ pub struct PostgresOptions {
     /// Most connections at a time.
     pub connections: usize,
     /// How long a verb goes on when the server does not answer, is being started again, or all connections are in use. Keep it
-    /// well inside of the lease.
+    /// well inside of the lease; at most an hour counts.
     pub patience: Duration,
     /// What stands in the lease table as the holder's name, for people; random where it is empty.
     pub holder: String,

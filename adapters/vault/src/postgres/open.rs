@@ -1,6 +1,6 @@
 //! Opening: the schema and its migrations, the keys.
 
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Duration};
 
 use tokio_postgres::{Transaction, types::ToSql};
 
@@ -13,6 +13,8 @@ use crate::{Entropy, Error, KeyId, Keyring, Keys, key::random_hex, seal};
 
 /// Step n takes a vault from schema version n to n + 1. Steps are only ever added.
 const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+
+const MOST_PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// What processes wait for each other under when they start: the hash of this text and the schema's name.
 const STARTING: &str =
@@ -33,6 +35,7 @@ impl Postgres {
     /// what [`Sqlite::open`](crate::Sqlite::open) returns.
     pub async fn open(url: &str, keys: Keys<'_>, options: PostgresOptions) -> Result<Self, Error> {
         let PostgresOptions { schema, password, connections, patience, holder, clock, mut entropy } = options;
+        let patience = patience.min(MOST_PATIENCE);
         if !is_plain(&schema) {
             let why = "the schema's name is not made of a-z, 0-9 and _, or is longer than 40".into();
             return Err(Error::BadAddress { why });
