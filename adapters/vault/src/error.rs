@@ -152,6 +152,40 @@ pub enum Error {
         /// What the source says.
         source: io::Error,
     },
+    /// The address of a database server cannot be used.
+    BadAddress {
+        /// What is wrong with it. Never the address itself: it may hold a password.
+        why: String,
+    },
+    /// The database server could not be reached, or the connection to it was lost, for longer than the patience that was
+    /// given. Whether the write happened is not known.
+    Unreachable {
+        /// The vault.
+        vault: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the driver says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The thread or runtime that carried a verb out ended before it answered. Whether the write happened is not known.
+    CutOff,
+    /// The operating system gave no thread.
+    Thread {
+        /// What it says.
+        source: io::Error,
+    },
+    /// What is to be imported cannot be: not an export, for another key, altered, or cut short.
+    Export {
+        /// Which of these.
+        why: &'static str,
+    },
+    /// An export could not be written, or read.
+    Stream {
+        /// What was being done.
+        doing: &'static str,
+        /// What the stream says.
+        source: io::Error,
+    },
     /// A failure that a test asked for ([`Memory::fail_write`](crate::Memory::fail_write)).
     Injected,
 }
@@ -168,13 +202,20 @@ impl Error {
             | Self::KeyNotInRing { .. }
             | Self::Newer { .. }
             | Self::ReadOnly { .. }
+            | Self::BadAddress { .. }
             | Self::File { .. } => Blame::Operator,
             Self::Full { .. }
             | Self::Locked { .. }
             | Self::Database { .. }
+            | Self::Unreachable { .. }
+            | Self::CutOff
+            | Self::Thread { .. }
+            | Self::Stream { .. }
             | Self::Entropy { .. }
             | Self::Injected => Blame::Storage,
-            Self::Altered { .. } | Self::Foreign { .. } | Self::Damaged { .. } => Blame::Contents,
+            Self::Altered { .. } | Self::Foreign { .. } | Self::Damaged { .. } | Self::Export { .. } => {
+                Blame::Contents
+            }
         }
     }
 }
@@ -196,6 +237,12 @@ impl fmt::Display for Error {
             }
             Self::File { path, doing, source } => write!(f, "could not {doing} {}: {source}", path.display()),
             Self::Entropy { source } => write!(f, "the source of random bytes failed: {source}"),
+            Self::CutOff => f.write_str(
+                "the thread that carried this out ended before it answered: whether it happened is not known; read again",
+            ),
+            Self::Thread { source } => write!(f, "no thread could be started: {source}"),
+            Self::Export { why } => write!(f, "the export cannot be read: {why}"),
+            Self::Stream { doing, source } => write!(f, "could not {doing}: {source}"),
             Self::Injected => f.write_str("this write fails because a test asked for it"),
             Self::BadKey { .. }
             | Self::KeyFileOpenToOthers { .. }
@@ -209,6 +256,8 @@ impl fmt::Display for Error {
             | Self::ReadOnly { .. }
             | Self::Full { .. }
             | Self::Locked { .. }
+            | Self::BadAddress { .. }
+            | Self::Unreachable { .. }
             | Self::Database { .. } => self.fmt_store(f),
         }
     }
@@ -284,8 +333,19 @@ impl Error {
                 "the vault {vault} stayed locked by another process: try again, and look for a program that keeps \
                  a transaction open on it"
             ),
+            Self::BadAddress { why } => write!(
+                f,
+                "the address of the database server cannot be used: {why}; it is written \
+                 postgres://USER@HOST:PORT/DATABASE"
+            ),
+            Self::Unreachable { vault, doing, source } => write!(
+                f,
+                "the database server of the vault {vault} could not be reached to {doing} ({}): look whether it runs, \
+                 and at the network; nothing may be refreshed until it can be stored",
+                Chain(source.as_ref())
+            ),
             Self::Database { vault, doing, source } => {
-                write!(f, "the vault {vault} failed to {doing}: {source}")
+                write!(f, "the vault {vault} failed to {doing}: {}", Chain(source.as_ref()))
             }
             _ => Ok(()),
         }
@@ -295,10 +355,28 @@ impl Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::File { source, .. } | Self::Entropy { source } => Some(source),
-            Self::Database { source, .. } => Some(source.as_ref()),
+            Self::File { source, .. }
+            | Self::Entropy { source }
+            | Self::Thread { source }
+            | Self::Stream { source, .. } => Some(source),
+            Self::Database { source, .. } | Self::Unreachable { source, .. } => Some(source.as_ref()),
             _ => None,
         }
+    }
+}
+
+/// An error with what it came from: drivers say the interesting half in their sources.
+struct Chain<'a>(&'a (dyn std::error::Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(source) = next {
+            write!(f, ": {source}")?;
+            next = source.source();
+        }
+        Ok(())
     }
 }
 

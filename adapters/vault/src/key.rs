@@ -59,7 +59,7 @@ impl SealingKey {
     }
 }
 
-fn keyed_hash(key: &[u8; KEY_BYTES], label: &[u8]) -> Zeroizing<[u8; 32]> {
+pub(crate) fn keyed_hash(key: &[u8; KEY_BYTES], label: &[u8]) -> Zeroizing<[u8; 32]> {
     // HMAC fills a short key up with zeros: the same key, with no length that could be wrong.
     let mut block = Zeroizing::new([0; 64]);
     block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);

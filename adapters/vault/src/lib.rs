@@ -40,8 +40,8 @@
 //!
 //! # The contract, and where it comes from
 //!
-//! [`Store`] is a few verbs; [`Sqlite`] keeps it for one machine, [`Memory`] for tests. The record is opaque here:
-//! its bytes, its revision and its deadline are the core's.
+//! [`Store`] is a few verbs; [`Sqlite`] keeps it for one machine, `Postgres` (feature `postgres`) for a fleet, [`Memory`] for
+//! tests. The record is opaque here: its bytes, its revision and its deadline are the core's.
 //!
 //! | Verb | What it is for |
 //! | --- | --- |
@@ -51,6 +51,21 @@
 //! | [`release`](Store::release), [`remove`](Store::remove) | give back, do away with; one's own only (I4) |
 //! | [`spend`](Store::spend) | a code or a signed state, once (EXC-1, I1) |
 //! | [`list`](Store::list), [`due`](Store::due) | what there is, and what asks for attention (I8) |
+//! | [`claim_due`](Store::claim_due) | the leases of what is due, shared out among a fleet (REF-2, I8) |
+//! | [`clock`](Store::clock) | the time that all of a fleet live by |
+//! | [`keys_in_use`](Store::keys_in_use), [`reseal`](Store::reseal) | replacing a sealing key |
+//!
+//! # Two faces, one way
+//!
+//! [`Store`] blocks; [`AsyncStore`] has the same verbs as futures. Each store is written in the face that its driver has, and
+//! feature `tokio` brings the two bridges: `OnThreads` makes a blocking store async, `OnRuntime` an async one blocking. One suite
+//! of tests holds all of them to the contract, over both bridges as well.
+//!
+//! | Feature | What it adds |
+//! | --- | --- |
+//! | `tokio` | `OnThreads`, `OnRuntime` |
+//! | `postgres` | `Postgres`, and a stream of what other processes change |
+//! | `export` | `export`, `import`: a whole vault in one encrypted stream |
 //!
 //! # Numbers
 //!
@@ -63,6 +78,10 @@
 //! guarded as well: a lease without an intent is a process of which nobody knows whether it has sent. The caller
 //! reads first, without a lease; if that was too early, the claim is answered with the current record.
 //!
+//! [`claim_due`](Store::claim_due) seems to break that rule: it takes leases and writes no intent, because nobody can write the
+//! intent of a record that it has not read. What keeps it safe is the order behind it. The holder commits the intent with
+//! [`Then::Hold`], guarded by its epoch, and sends only then: a record without an intent is a request that was not sent.
+//!
 //! # Leases
 //!
 //! A lease counts while it has not run out *and* its holder lives. Each open [`Sqlite`] locks a file of its own in the folder
@@ -71,7 +90,9 @@
 //! may be taken from a living process, and what that one brings home later is fenced out, handed the current
 //! record, and merged: neither written over nor dropped.
 //!
-//! Leases are judged by the clock that is passed in. All processes of one machine have the same one. If it is put
+//! Across machines there is no such lock: in PostgreSQL a lease ends by being given back, or by the server's clock.
+//!
+//! Otherwise leases are judged by the clock that is passed in. All processes of one machine have the same one. If it is put
 //! back, a lease is waited for no longer than its own length; if it jumps ahead, leases end early, and fencing does
 //! the rest.
 //!
@@ -84,7 +105,8 @@
 //! key refuses a wrong key when the vault is opened, before anything is written.
 //!
 //! To replace a key, give the new one first and the old one after it, in all processes; each write seals again
-//! under the new one.
+//! under the new one, and [`reseal`](Store::reseal) does so for rows that nobody writes. When
+//! [`keys_in_use`](Store::keys_in_use) no longer names the old one, it can go.
 //!
 //! What sealing cannot tell: that the *whole* row, or the whole file, was put back as it once was, as a restored
 //! backup is. Its tokens are then old; the authority will say so.
@@ -100,25 +122,44 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod async_store;
 mod entropy;
 mod error;
+#[cfg(feature = "export")]
+mod export;
 mod files;
 mod holder;
 mod key;
 mod memory;
 mod name;
+#[cfg(feature = "tokio")]
+mod on_runtime;
+#[cfg(feature = "tokio")]
+mod on_threads;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod record;
 mod seal;
 mod sqlite;
 mod store;
 
+pub use async_store::{AsyncStore, Pending};
 pub use entropy::{Entropy, SystemEntropy};
 pub use error::{Blame, Error};
+#[cfg(feature = "export")]
+pub use export::{ExportKey, Exported, Imported, export, import, inspect};
 pub use key::{KeyId, Keyring, Keys};
 pub use memory::{Fault, Memory};
 pub use name::{MAX_NAME_PART_BYTES, Name};
+#[cfg(feature = "tokio")]
+pub use on_runtime::OnRuntime;
+#[cfg(feature = "tokio")]
+pub use on_threads::OnThreads;
+#[cfg(feature = "postgres")]
+pub use postgres::{Change, Changes, Clock, Postgres, PostgresOptions};
 pub use record::{MAX_RECORD_BYTES, Record};
 pub use sqlite::{Options, Sqlite};
 pub use store::{
-    Claim, Commit, Fingerprint, Lease, Loaded, MAX_LEASE_SECONDS, Removal, Row, Spend, Store, Then, Write,
+    Claim, Commit, Due, Fingerprint, KeyUse, Lease, Loaded, MAX_LEASE_SECONDS, Removal, Resealed, Row, Spend,
+    Store, Then, Write,
 };

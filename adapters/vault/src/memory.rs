@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::{
-    Claim, Commit, Error, Fingerprint, Lease, Loaded, Name, Record, Removal, Row, Spend, Store, Then, Write,
-    store::lease_end,
+    Claim, Commit, Due, Error, Fingerprint, KeyUse, Lease, Loaded, Name, Record, Removal, Resealed, Row,
+    Spend, Store, Then, Write, store::lease_end,
 };
 
 /// A [`Store`] that keeps everything in this process, unsealed and wiped on drop.
@@ -70,7 +70,7 @@ impl Memory {
     }
 
     /// Lets the `nth` write from now (1: the next one) fail with [`Error::Injected`]. Writes are `claim`, `commit`,
-    /// `release`, `remove` and `spend`, by any holder, whatever they would have answered.
+    /// `release`, `remove`, `claim_due` and `spend`, by any holder, whatever they would have answered.
     pub fn fail_write(&self, nth: u64, fault: Fault) {
         let mut shared = self.lock();
         let at = shared.writes.saturating_add(nth);
@@ -135,6 +135,23 @@ impl Shared {
         Some(lease.until)
     }
 
+    /// Rows that are due and whose lease was given back or is `over`, the longest due first.
+    fn due(&self, limit: usize, now: u64, over: impl Fn(&Held) -> bool) -> Vec<Row> {
+        let free = self.rows.iter().filter(|(_, slot)| slot.lease.as_ref().is_none_or(&over));
+        let mut rows: Vec<Row> = free.map(|(name, slot)| Self::row(name, slot)).collect();
+        rows.retain(|row| row.due_at.is_some_and(|at| at <= now));
+        rows.sort_by_key(|row| row.due_at);
+        rows.truncate(limit);
+        rows
+    }
+
+    fn cut_leases_from_the_future(&mut self, now: u64) {
+        let due = self.rows.values_mut().filter(|slot| slot.loaded.due_at.is_some_and(|at| at <= now));
+        for lease in due.filter_map(|slot| slot.lease.as_mut()) {
+            lease.until = lease.until.min(now.saturating_add(u64::from(lease.seconds)));
+        }
+    }
+
     fn row(name: &Name, slot: &Slot) -> Row {
         Row {
             name: name.clone(),
@@ -156,6 +173,10 @@ fn loaded(write: Write<'_>, generation: u64) -> Loaded {
 }
 
 impl Store for Memory {
+    fn clock(&self, now: u64) -> Result<u64, Error> {
+        Ok(now)
+    }
+
     fn load(&self, name: &Name) -> Result<Option<Loaded>, Error> {
         Ok(self.lock().load(name))
     }
@@ -230,18 +251,33 @@ impl Store for Memory {
     }
 
     fn due(&self, now: u64, limit: usize) -> Result<Vec<Row>, Error> {
-        let shared = self.lock();
-        let free = |slot: &Slot| {
-            slot.lease.is_none_or(|lease| {
-                lease.until <= now || lease.until > now.saturating_add(u64::from(lease.seconds))
-            })
-        };
-        let rows = shared.rows.iter().filter(|(_, slot)| free(slot));
-        let mut rows: Vec<Row> = rows.map(|(name, slot)| Shared::row(name, slot)).collect();
-        rows.retain(|row| row.due_at.is_some_and(|at| at <= now));
-        rows.sort_by_key(|row| row.due_at);
-        rows.truncate(limit);
-        Ok(rows)
+        Ok(self.lock().due(limit, now, |lease| {
+            lease.until <= now || lease.until > now.saturating_add(u64::from(lease.seconds))
+        }))
+    }
+
+    fn claim_due(&self, now: u64, limit: usize, lease_seconds: u32) -> Result<Vec<Due>, Error> {
+        let until = lease_end(now, lease_seconds)?;
+        self.write(|shared| {
+            shared.cut_leases_from_the_future(now);
+            let rows = shared.due(limit, now, |lease| lease.until <= now);
+            let claim = |row: Row| {
+                let epoch = shared.next_number();
+                let slot = shared.rows.get_mut(&row.name)?;
+                slot.epoch = epoch;
+                slot.lease = Some(Held { holder: self.holder, seconds: lease_seconds, until });
+                Some(Due { lease: Lease::new(row.name, epoch, until), row: Ok(slot.loaded.clone()) })
+            };
+            Ok(rows.into_iter().filter_map(claim).collect())
+        })
+    }
+
+    fn keys_in_use(&self) -> Result<Vec<KeyUse>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn reseal(&self, _after: Option<&Name>, _limit: usize) -> Result<Resealed, Error> {
+        Ok(Resealed::default())
     }
 
     fn spend(&self, now: u64, fingerprint: &Fingerprint, keep_until: u64) -> Result<Spend, Error> {

@@ -78,6 +78,52 @@ pub(crate) fn key_id(sealed: &[u8]) -> Option<KeyId> {
     }
 }
 
+const CANARY: &[u8] = b"evergrant vault canary";
+const CANARY_PLACE: Binding<'static> = Binding { field: Field::Canary, generation: 0, revision: 0 };
+
+/// The canary of the ring's newest key: a known text, by which the key is known again.
+pub(crate) fn canary(ring: &Keyring, entropy: &mut dyn Entropy) -> Result<Vec<u8>, Error> {
+    seal(ring, entropy, CANARY_PLACE, CANARY)
+}
+
+/// Refuses a ring that knows none of a vault's canaries, or to which one that it should know does not open.
+pub(crate) fn check_canaries(
+    canaries: &[(KeyId, Vec<u8>)],
+    place: &str,
+    ring: &Keyring,
+) -> Result<(), Error> {
+    let known = || canaries.iter().filter(|(key, _)| ring.find(*key).is_some());
+    if !canaries.is_empty() && known().next().is_none() {
+        let sealed_under = canaries.iter().map(|(key, _)| *key).collect();
+        return Err(Error::WrongKey { vault: place.to_owned(), sealed_under, given: ring.ids() });
+    }
+    for (_, sealed) in known() {
+        match open(ring, CANARY_PLACE, sealed) {
+            Ok(plain) if plain.expose() == CANARY => {}
+            _ => return Err(Error::Altered { vault: place.to_owned(), name: None }),
+        }
+    }
+    Ok(())
+}
+
+/// A record opened in its row, or why it stays shut, with the row's name.
+pub(crate) fn open_record(
+    ring: &Keyring,
+    place: &str,
+    name: &Name,
+    generation: u64,
+    revision: u32,
+    sealed: &[u8],
+) -> Result<Record, Error> {
+    let vault = || place.to_owned();
+    open(ring, Binding { field: Field::Record(name), generation, revision }, sealed).map_err(
+        |shut| match shut {
+            Shut::KeyNotInRing(key) => Error::KeyNotInRing { vault: vault(), name: name.clone(), key },
+            Shut::Altered => Error::Altered { vault: vault(), name: Some(name.clone()) },
+        },
+    )
+}
+
 fn cipher(key: &SealingKey) -> XChaCha20Poly1305 {
     XChaCha20Poly1305::new((&**key.bytes).into())
 }

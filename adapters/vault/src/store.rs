@@ -1,6 +1,6 @@
 //! The verbs of a store, and what they answer.
 
-use crate::{Error, Name, Record};
+use crate::{Error, KeyId, Name, Record};
 
 /// Longest lease that can be taken, in seconds. A lease outlives one request with room to spare; more would only
 /// lengthen the wait where a whole machine is lost.
@@ -23,18 +23,30 @@ pub(crate) const LATEST: u64 = i64::MAX as u64;
 ///   epoch is not the row's any more changes nothing, and gets the current record to merge into. (I5)
 /// * **Refused is unchanged.** A verb that answers anything but success has changed nothing that a caller can see.
 ///   (I7)
-/// * **An error is "not known".** After `Err`, the write may have happened or not. [`commit`](Self::commit),
+/// * **An error is "not known".** After `Err` (or after the future of an [`AsyncStore`](crate::AsyncStore) was dropped),
+///   the write may have happened or not. [`commit`](Self::commit),
 ///   [`release`](Self::release) and [`remove`](Self::remove) may be repeated with the same arguments until one
-///   answers. After a failed `claim` nothing may be sent; if it did happen, the lease runs out by itself. After a
+///   answers. After a failed `claim` or
+///   [`claim_due`](Self::claim_due) nothing may be sent; if it did happen, the leases run out by themselves. After a
 ///   failed [`spend`](Self::spend) the code must be taken for spent. (EXC-3)
 ///
 /// # Time
 ///
 /// `now` is Unix seconds. It is the clock that leases are judged by where the store has none of its own (SQLite:
-/// one machine, one clock); a database server judges by its own clock and ignores it.
+/// one machine, one clock). A database server judges by its own clock, and takes `now` for nothing but the measure of
+/// the caller's: [`Lease::until`] and [`Claim::Held`] are told in the terms of the `now` that the verb was given, and
+/// `keep_until` is understood in them, so that a caller whose clock is wrong waits and keeps as long as any other.
+/// Moments that callers write into rows ([`Write::due_at`]) come back as they were written and are judged by the
+/// store's clock; a fleet on several machines therefore lives by [`clock`](Self::clock).
 ///
-/// All verbs block. They take and give plain data, so a store on an async driver offers the same verbs as futures.
+/// # Two faces
+///
+/// These verbs block. [`AsyncStore`](crate::AsyncStore) has the same ones as futures. A store is written in the face
+/// that its driver has; `OnThreads` and `OnRuntime` (feature `tokio`) put the other one over it.
 pub trait Store: Send + Sync {
+    /// The time by the clock that the store judges by: `now` itself where it has none of its own.
+    fn clock(&self, now: u64) -> Result<u64, Error>;
+
     /// Reads a row, whoever holds its lease. `None` where there is none.
     ///
     /// Returns [`Error::Altered`] or [`Error::KeyNotInRing`] where the record does not open.
@@ -87,6 +99,28 @@ pub trait Store: Send + Sync {
     /// A hint, not a promise: another process may claim them first. A row whose holder died comes when its lease has
     /// run out; a claim that somebody waits for does not wait for that.
     fn due(&self, now: u64, limit: usize) -> Result<Vec<Row>, Error>;
+
+    /// Takes the leases of rows that [`due`](Self::due) would name, the longest due first, at most `limit`, and reads
+    /// their records. A row that another process is just claiming is passed over, not waited for.
+    ///
+    /// Each row's epoch is raised, so that an earlier holder is fenced out; its record and generation stay what they are. No
+    /// intent is written yet: **nothing may be sent** before the holder has committed one with [`Then::Hold`]. A holder that
+    /// dies before that leaves a record that says so, as it names no request. (REF-2, I1)
+    ///
+    /// A row that does not open is given with its error and stays leased, so that it holds up no other and does not come
+    /// again before its lease has run out.
+    fn claim_due(&self, now: u64, limit: usize, lease_seconds: u32) -> Result<Vec<Due>, Error>;
+
+    /// How many rows are sealed under which key, the keys in the order of their ids. A key that is not named any more can
+    /// leave the ring. Empty for a store that seals nothing.
+    fn keys_in_use(&self) -> Result<Vec<KeyUse>, Error>;
+
+    /// Seals the next rows (at most `limit`, in the order of their names, beginning after `after`) that stand under
+    /// another key than the newest again, under that one. Their records, generations and leases stay what they are.
+    ///
+    /// Safe beside writers: a row that is written meanwhile is left to its writer, who seals it under its own newest key.
+    /// Call it with [`Resealed::next`] until that is `None`; after a crash, from the beginning: what is done is passed over.
+    fn reseal(&self, after: Option<&Name>, limit: usize) -> Result<Resealed, Error>;
 
     /// Marks a fingerprint (of an authorization code, or of a signed state) as spent, before it is used. Of all
     /// callers, in all processes, exactly one is answered [`Spend::Fresh`]. (EXC-1, CSR-2)
@@ -158,15 +192,21 @@ impl Lease {
         &self.name
     }
 
-    /// The fencing epoch: above every number that the vault gave before this lease. Equal to the generation of the
-    /// intent that was written with it.
+    /// The fencing epoch: above every number that the vault gave before this lease. Where an intent was written with
+    /// it, equal to the generation of that.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// When it ends, in Unix seconds, unless a commit with [`Then::Hold`] has lengthened it since.
+    /// When it ends, in Unix seconds by the caller's clock, unless a commit with [`Then::Hold`] has lengthened it since.
     pub fn until(&self) -> u64 {
         self.until
+    }
+
+    /// For whoever carries it to another thread inside of this crate: still one owner, as the other one waits.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn duplicate(&self) -> Self {
+        Self { name: self.name.clone(), epoch: self.epoch, until: self.until }
     }
 }
 
@@ -179,7 +219,7 @@ pub enum Claim {
     /// Somebody alive holds the lease (perhaps another thread of this process). Wait, with a deadline, then load
     /// again.
     Held {
-        /// When that lease ends at the latest, in Unix seconds; it is often given back long before.
+        /// When that lease ends at the latest, in Unix seconds by the caller's clock; it is often given back long before.
         until: u64,
     },
     /// The record is not the expected one any more. Here is the current one (`None`: the row is gone): judge it
@@ -231,6 +271,37 @@ pub enum Spend {
     Fresh,
     /// It was spent before: it must not be used.
     SpentBefore,
+}
+
+/// A row that [`Store::claim_due`] has claimed.
+#[derive(Debug)]
+#[must_use]
+pub struct Due {
+    /// Its lease.
+    pub lease: Lease,
+    /// Its record, or why it does not open.
+    pub row: Result<Loaded, Error>,
+}
+
+/// How many rows are sealed under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    /// The key.
+    pub key: KeyId,
+    /// Its rows.
+    pub rows: u64,
+}
+
+/// What a step of [`Store::reseal`] did.
+#[derive(Debug, Default)]
+pub struct Resealed {
+    /// So many rows are sealed under the newest key now.
+    pub resealed: u64,
+    /// Rows that could not be opened, and why: their keys are missing from the ring, or they were altered. They are left
+    /// as they are.
+    pub stuck: Vec<(Name, Error)>,
+    /// Where the next step goes on; `None` when there is nothing more.
+    pub next: Option<Name>,
 }
 
 /// A row without its record.

@@ -4,10 +4,12 @@
 mod common;
 
 use common::{claimed, committed, loaded, name, open, record, write};
-use evergrant_vault::{Claim, Commit, Error, Memory, Name, Removal, Spend, Store, Then, Write};
+use evergrant_vault::{Claim, Commit, Due, Error, Memory, Name, Removal, Spend, Store, Then, Write};
 
 /// Two holders of one store; the second can die.
 struct Pair {
+    /// Whether the store knows of a death before the lease has run out.
+    knows_the_dead: bool,
     here: Box<dyn Store>,
     there: Option<Box<dyn Store>>,
     _folder: tempfile::TempDir,
@@ -22,19 +24,46 @@ impl Pair {
 fn memory() -> Pair {
     let here = Memory::new();
     let there = here.another();
-    Pair { here: Box::new(here), there: Some(Box::new(there)), _folder: tempfile::tempdir().unwrap() }
+    pair(here, there, tempfile::tempdir().unwrap())
+}
+
+fn pair(here: impl Store + 'static, there: impl Store + 'static, folder: tempfile::TempDir) -> Pair {
+    Pair { knows_the_dead: true, here: Box::new(here), there: Some(Box::new(there)), _folder: folder }
 }
 
 fn sqlite() -> Pair {
     let folder = tempfile::tempdir().unwrap();
     let path = common::file(&folder);
-    Pair { here: Box::new(open(&path)), there: Some(Box::new(open(&path))), _folder: folder }
+    pair(open(&path), open(&path), folder)
+}
+
+/// One face over the other, there and back again.
+#[cfg(feature = "tokio")]
+fn sqlite_on_both_faces() -> Pair {
+    use evergrant_vault::{OnRuntime, OnThreads};
+    let folder = tempfile::tempdir().unwrap();
+    let path = common::file(&folder);
+    let both = || OnRuntime::open(async { Ok(OnThreads::new(open(&path))) }).unwrap();
+    pair(both(), both(), folder)
+}
+
+/// On a virtual clock. Nobody knows of a death on another machine.
+#[cfg(feature = "postgres")]
+fn postgres() -> Pair {
+    use common::server::{open_at, schema};
+    let schema = schema();
+    let pair = pair(open_at(&schema), open_at(&schema), tempfile::tempdir().unwrap());
+    Pair { knows_the_dead: false, ..pair }
 }
 
 macro_rules! contract {
     ($($test:ident),* $(,)?) => {
         mod memory { $(#[test] fn $test() { super::$test(super::memory()); })* }
         mod sqlite { $(#[test] fn $test() { super::$test(super::sqlite()); })* }
+        #[cfg(feature = "tokio")]
+        mod sqlite_on_both_faces { $(#[test] fn $test() { super::$test(super::sqlite_on_both_faces()); })* }
+        #[cfg(feature = "postgres")]
+        mod postgres { $(#[test] fn $test() { super::$test(super::postgres()); })* }
     };
 }
 
@@ -53,6 +82,9 @@ contract!(
     a_code_is_spent_once,
     rows_come_in_order_and_by_pages,
     what_is_due_comes_longest_due_first,
+    what_is_due_is_claimed_by_one,
+    a_claim_of_what_is_due_fences_out_and_leaves_the_record,
+    what_is_due_is_claimed_after_the_clock_was_put_back,
     nonsense_is_refused_before_anything_is_written,
 );
 
@@ -143,7 +175,12 @@ fn a_dead_holder_is_not_waited_for(mut stores: Pair) {
         Claim::Held { until: 160 }
     );
     stores.there = None;
-    let taken = claimed(stores.here.claim(101, &row, Some(lease.epoch()), 60, write(b"next")).unwrap());
+    let now = if stores.knows_the_dead { 101 } else { 160 };
+    if !stores.knows_the_dead {
+        let held = stores.here.claim(159, &row, Some(lease.epoch()), 60, write(b"x")).unwrap();
+        assert_eq!(held, Claim::Held { until: 160 }, "waited for as long as the lease lasts");
+    }
+    let taken = claimed(stores.here.claim(now, &row, Some(lease.epoch()), 60, write(b"next")).unwrap());
     assert!(taken.epoch() > lease.epoch());
 }
 
@@ -265,6 +302,69 @@ fn what_is_due_comes_longest_due_first(stores: Pair) {
     let _lease = claimed(stores.here.claim(300, &name("first"), Some(first.generation), 60, what).unwrap());
     assert_eq!(due(300, 2), ["late", "later"], "a row that is held is not offered");
     assert_eq!(due(360, 9), ["first", "late", "later"], "unless its lease ran out");
+}
+
+fn plant(store: &dyn Store, realm: &str, due_at: Option<u64>) -> u64 {
+    let lease = claimed(
+        store.claim(10, &name(realm), None, 60, Write { due_at, ..write(realm.as_bytes()) }).unwrap(),
+    );
+    store.release(&lease).unwrap();
+    lease.epoch()
+}
+
+/// REF-2, I8.
+fn what_is_due_is_claimed_by_one(stores: Pair) {
+    for (realm, due_at) in
+        [("d", Some(400)), ("b", Some(200)), ("c", Some(300)), ("x", None), ("a", Some(100))]
+    {
+        plant(&*stores.here, realm, due_at);
+    }
+    let realms =
+        |due: &[Due]| -> Vec<String> { due.iter().map(|due| due.lease.name().realm().to_owned()).collect() };
+    let first = stores.here.claim_due(350, 2, 60).unwrap();
+    let second = stores.there().claim_due(350, 9, 60).unwrap();
+    assert_eq!((realms(&first), realms(&second)), (vec!["a".to_owned(), "b".into()], vec!["c".to_owned()]));
+    for due in first.iter().chain(&second) {
+        let row = due.row.as_ref().unwrap();
+        assert_eq!(row.record.expose(), due.lease.name().realm().as_bytes());
+        assert_eq!(due.lease.until(), 410);
+        assert!(due.lease.epoch() > row.generation);
+        let refused =
+            stores.here.claim(351, due.lease.name(), Some(row.generation), 60, write(b"x")).unwrap();
+        assert_eq!(refused, Claim::Held { until: 410 });
+    }
+    assert!(stores.here.claim_due(409, 9, 60).unwrap().iter().all(|due| due.lease.name().realm() == "d"));
+    assert_eq!(realms(&stores.here.claim_due(410, 9, 60).unwrap()), ["a", "b", "c"], "leases ran out");
+    assert!(stores.here.claim_due(350, 9, 0).is_err());
+}
+
+/// I5, REF-2: the intent is written under the lease, before anything is sent.
+fn a_claim_of_what_is_due_fences_out_and_leaves_the_record(stores: Pair) {
+    let row = name("9130");
+    let slow =
+        claimed(stores.there().claim(10, &row, None, 60, Write { due_at: Some(20), ..write(b"1") }).unwrap());
+    assert!(stores.here.claim_due(69, 9, 60).unwrap().is_empty());
+    let Ok([due]) = <[Due; 1]>::try_from(stores.here.claim_due(70, 9, 60).unwrap()) else { panic!("one") };
+    assert_eq!(loaded(&*stores.here, &row), *due.row.as_ref().unwrap());
+    assert_eq!(due.row.as_ref().unwrap().generation, slow.epoch(), "nothing was written");
+    assert!(matches!(
+        stores.there().commit(71, &slow, write(b"late"), Then::Release),
+        Ok(Commit::FencedOut(_))
+    ));
+    let hold = Then::Hold { seconds: 60 };
+    let _ = committed(stores.here.commit(71, &due.lease, write(b"intent"), hold).unwrap());
+    let _ = committed(stores.here.commit(72, &due.lease, write(b"answer"), Then::Release).unwrap());
+    assert_eq!(record(stores.there(), &row), b"answer");
+}
+
+/// I8.
+fn what_is_due_is_claimed_after_the_clock_was_put_back(stores: Pair) {
+    let row = name("9130");
+    let intent = Write { due_at: Some(20), ..write(b"1") };
+    let _lease = claimed(stores.there().claim(1_000_000, &row, None, 60, intent).unwrap());
+    assert!(stores.here.claim_due(5_000, 9, 60).unwrap().is_empty(), "its holder may live");
+    assert!(stores.here.claim_due(5_059, 9, 60).unwrap().is_empty());
+    assert_eq!(stores.here.claim_due(5_060, 9, 60).unwrap().len(), 1, "waited for its own length");
 }
 
 /// I7.

@@ -19,6 +19,7 @@ enum Verb {
     Remove { lease: usize },
     List { after: Option<u8>, limit: usize },
     Due { limit: usize },
+    ClaimDue { limit: usize, seconds: u32 },
     Spend { code: u8, keep: u64 },
     Die,
     Clock { seconds: i64 },
@@ -53,6 +54,7 @@ fn verbs() -> impl Strategy<Value = Vec<(usize, Verb)>> {
         1 => lease.prop_map(|lease| Verb::Remove { lease }),
         1 => (proptest::option::of(row), 0..3_usize).prop_map(|(after, limit)| Verb::List { after, limit }),
         2 => (0..3_usize).prop_map(|limit| Verb::Due { limit }),
+        2 => (0..3_usize, 1..40_u32).prop_map(|(limit, seconds)| Verb::ClaimDue { limit, seconds }),
         2 => (0..3_u8, 0..60_u64).prop_map(|(code, keep)| Verb::Spend { code, keep }),
         1 => Just(Verb::Die),
         3 => (-30..60_i64).prop_map(|seconds| Verb::Clock { seconds }),
@@ -116,6 +118,12 @@ impl<S: Store> Run<S> {
                 format!("{:?}", store.list(after.map(realm).as_ref(), limit).unwrap())
             }
             Verb::Due { limit } => format!("{:?}", store.due(now, limit).unwrap()),
+            Verb::ClaimDue { limit, seconds } => {
+                let due = store.claim_due(now, limit, seconds).unwrap();
+                let shown = format!("{due:?}");
+                self.leases.extend(due.into_iter().map(|due| due.lease));
+                shown
+            }
             Verb::Spend { code, keep } => format!("{:?}", store.spend(now, &[code; 32], now + keep).unwrap()),
             Verb::Die => {
                 self.stores[holder] = (self.renew)(store);
@@ -126,36 +134,72 @@ impl<S: Store> Run<S> {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 96,
+/// Carries a script out on both, which must answer alike.
+fn compare<S: Store>(
+    script: &[(usize, Verb)],
+    mut model: Run<Memory>,
+    mut other: Run<S>,
+) -> Result<(), TestCaseError> {
+    let mut now = 100_u64;
+    for (count, (holder, verb)) in script.iter().enumerate() {
+        if let Verb::Clock { seconds } = verb {
+            now = now.saturating_add_signed(*seconds);
+        }
+        let (expected, answer) =
+            (model.step(now, count, *holder, verb), other.step(now, count, *holder, verb));
+        prop_assert_eq!(expected, answer, "at {} (now {}): {:?}", count, now, verb);
+    }
+    Ok(())
+}
+
+fn model() -> Run<Memory> {
+    let memory = Memory::new();
+    Run {
+        stores: (0..HOLDERS).map(|_| memory.another()).collect(),
+        leases: Vec::new(),
+        renew: Box::new(Memory::another),
+    }
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
         failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
         ..ProptestConfig::default()
-    })]
+    }
+}
+
+proptest! {
+    #![proptest_config(config(96))]
 
     #[test]
     fn sqlite_and_memory_answer_alike(script in verbs()) {
         let folder = tempfile::tempdir().unwrap();
         let path = common::file(&folder);
-        let memory = Memory::new();
-        let mut model = Run {
-            stores: (0..HOLDERS).map(|_| memory.another()).collect(),
-            leases: Vec::new(),
-            renew: Box::new(Memory::another),
-        };
-        let mut sqlite = Run {
+        let sqlite = Run {
             stores: (0..HOLDERS).map(|_| open(&path)).collect(),
             leases: Vec::new(),
             renew: Box::new(|old: &Sqlite| open(old.path())),
         };
-        let mut now = 100_u64;
-        for (count, (holder, verb)) in script.iter().enumerate() {
-            if let Verb::Clock { seconds } = verb {
-                now = now.saturating_add_signed(*seconds);
-            }
-            let (expected, answer) =
-                (model.step(now, count, *holder, verb), sqlite.step(now, count, *holder, verb));
-            prop_assert_eq!(expected, answer, "at {} (now {}): {:?}", count, now, verb);
-        }
+        compare(&script, model(), sqlite)?;
+    }
+}
+
+#[cfg(feature = "postgres")]
+proptest! {
+    #![proptest_config(config(48))]
+
+    /// Nobody dies in these scripts: across machines nobody would know.
+    #[test]
+    fn postgres_and_memory_answer_alike(mut script in verbs()) {
+        use common::server::{open_at, schema};
+        script.retain(|(_, verb)| !matches!(verb, Verb::Die));
+        let schema = schema();
+        let postgres = Run {
+            stores: (0..HOLDERS).map(|_| open_at(&schema)).collect(),
+            leases: Vec::new(),
+            renew: Box::new(move |_: &evergrant_vault::OnRuntime<evergrant_vault::Postgres>| open_at(&schema)),
+        };
+        compare(&script, model(), postgres)?;
     }
 }

@@ -151,6 +151,40 @@ fn a_new_key_takes_over_write_by_write() {
     }
 }
 
+#[test]
+fn a_sweep_seals_everything_again_and_goes_on_after_a_stop() {
+    let names: Vec<Name> = (0..25).map(|row| name(&format!("{row:02}"))).collect();
+    let (_folder, file) = vault_with(&names.iter().collect::<Vec<_>>());
+    let before = open(&file).list(None, 99).unwrap();
+    let new = Sqlite::open(&file, ring(&format!("{OTHER_KEY}\n{KEY}"))).unwrap();
+    let rows = |key: &str| {
+        let id = Keyring::parse(key).unwrap().ids()[0];
+        new.keys_in_use().unwrap().iter().find(|used| used.key == id).map_or(0, |used| used.rows)
+    };
+    assert_eq!((rows(KEY), rows(OTHER_KEY)), (25, 0));
+    // A lease under way is left alone.
+    let lease = claimed(new.claim(200, &names[7], Some(before[7].generation), 60, write(b"intent")).unwrap());
+    tamper(&file, "UPDATE record SET sealed = substr(sealed, 1, length(sealed) - 1) WHERE slot = 4");
+    let first = new.reseal(None, 10).unwrap();
+    assert_eq!((first.resealed, first.next), (9, Some(names[10].clone())));
+    assert_eq!(first.stuck.iter().map(|(name, _)| name).collect::<Vec<_>>(), [&names[3]]);
+    assert_eq!((rows(KEY), rows(OTHER_KEY)), (15, 10));
+    let mut next = None;
+    loop {
+        next = new.reseal(next.as_ref(), 7).unwrap().next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!((rows(KEY), rows(OTHER_KEY)), (1, 24), "all but the one that does not open");
+    let _ = committed(new.commit(201, &lease, write(b"tokens"), Then::Release).unwrap());
+    let newest_only = Sqlite::open(&file, ring(OTHER_KEY)).unwrap();
+    for (row, old) in newest_only.list(None, 99).unwrap().iter().zip(&before) {
+        assert!(row.generation == old.generation || row.name == names[7], "generations stay");
+        assert_eq!(newest_only.load(&row.name).is_ok(), row.name != names[3]);
+    }
+}
+
 /// I6: no secret in any file of the vault, nor in anything that is shown.
 #[test]
 fn no_secret_reaches_the_disk_or_the_screen() {

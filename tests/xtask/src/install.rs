@@ -25,6 +25,32 @@ pub(crate) fn debian(command: &str, packages: &[&str]) -> Result<(), String> {
     if succeeds(command, &["--version"]) { Ok(()) } else { Err(refused("it still does not run".into())) }
 }
 
+/// PostgreSQL's server, which Debian keeps outside of the path.
+pub(crate) fn postgres() -> Result<(), String> {
+    let in_its_folder = || {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        versions.into_iter().any(|version| version.path().join("bin/initdb").exists())
+    };
+    if in_its_folder() || succeeds("initdb", &["--version"]) {
+        return Ok(());
+    }
+    // The package would start a server of its own, on a port and in a folder that are not ours to use.
+    let quiet = std::path::Path::new("/etc/postgresql-common/createcluster.conf");
+    if !quiet.exists() {
+        let folder = quiet.parent().unwrap_or(quiet);
+        let written = std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(quiet, "create_main_cluster = false\n"));
+        written.map_err(|why| format!("could not write {}: {why}", quiet.display()))?;
+    }
+    say("no PostgreSQL server is there: installing postgresql");
+    let installed = |arguments: &[&str]| {
+        run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    installed(&["update", "-qq"])?;
+    installed(&["install", "-y", "-qq", "--no-install-recommends", "postgresql"])?;
+    if in_its_folder() { Ok(()) } else { Err("postgresql was installed, and its initdb is not there".into()) }
+}
+
 /// The packages that a folder's `package.json` names, installed beside it.
 pub(crate) fn npm(folder: &str) -> Result<PathBuf, String> {
     debian("node", &["nodejs"])?;

@@ -84,6 +84,18 @@ fn run(suites: &[&Suite]) -> Result<(), String> {
 fn check() -> Result<(), String> {
     shell::cargo(&["fmt", "--all", "--check"])?;
     shell::cargo(&["fmt", "--manifest-path", "tests/bench/Cargo.toml", "--all", "--check"])?;
-    shell::cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
-    shell::cargo_with(&["doc", "--workspace", "--no-deps", "--quiet"], &[("RUSTDOCFLAGS", "-D warnings")])
+    shell::cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ])?;
+    shell::cargo_with(
+        &["doc", "--workspace", "--all-features", "--no-deps", "--quiet"],
+        &[("RUSTDOCFLAGS", "-D warnings")],
+    )
 }

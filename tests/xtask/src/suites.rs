@@ -22,6 +22,7 @@ pub(crate) const SUITES: &[Suite] = &[
         run: breaks,
     },
     Suite { name: "rust", about: "the other tests of every crate", run: rust },
+    Suite { name: "postgres", about: "the vault on a real PostgreSQL server of its own", run: postgres },
     Suite { name: "docs", about: "the examples in the docs", run: docs },
     Suite { name: "bare-metal", about: "core builds for a Cortex-M3", run: bare_metal },
     Suite {
@@ -60,6 +61,12 @@ fn breaks() -> Result<(), String> {
 
 fn rust() -> Result<(), String> {
     cargo(&["test", "--quiet", "--workspace", "--exclude", "faq", "--lib", "--bins", "--tests", "--examples"])
+}
+
+/// Every test of the vault again, with all its features. Their servers are their own: started and ended by `tests/postgres.sh`.
+fn postgres() -> Result<(), String> {
+    install::postgres()?;
+    cargo(&["test", "--quiet", "-p", "evergrant-vault", "--all-features"])
 }
 
 fn docs() -> Result<(), String> {

@@ -10,20 +10,13 @@ use std::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::{Fail, Inner, Options, Sqlite, in_transaction, on_ground};
-use crate::{
-    Entropy, Error, KeyId, Keyring, Keys, files,
-    holder::Holder,
-    key::random_hex,
-    seal::{self, Binding, Field},
-};
+use crate::{Entropy, Error, KeyId, Keyring, Keys, files, holder::Holder, key::random_hex, seal};
 
 /// "evgr": marks the file as a vault.
 const APPLICATION_ID: i64 = 0x6576_6772;
 
 /// Step n takes a vault from schema version n to n + 1. Steps are only ever added.
 const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
-
-const CANARY: &[u8] = b"evergrant vault canary";
 
 impl Sqlite {
     /// Opens the vault at `path`, and makes it (mode 0600; its folder 0700) where there is none.
@@ -182,11 +175,11 @@ fn admit(
     let newest = ring.newest().id;
     let seen = canaries(connection)?;
     if seen.iter().any(|(key, _)| *key == newest) {
-        return check_canaries(&seen, place, ring);
+        return Ok(seal::check_canaries(&seen, place, ring)?);
     }
     in_transaction(connection, |transaction| {
-        check_canaries(&canaries(transaction)?, place, ring)?;
-        let sealed = seal::seal(ring, entropy, CANARY_PLACE, CANARY)?;
+        seal::check_canaries(&canaries(transaction)?, place, ring)?;
+        let sealed = seal::canary(ring, entropy)?;
         transaction
             .query_row(
                 "INSERT INTO canary (key, sealed) VALUES (?1, ?2) ON CONFLICT (key) DO NOTHING RETURNING 1",
@@ -196,21 +189,4 @@ fn admit(
             .optional()?;
         Ok(())
     })
-}
-
-const CANARY_PLACE: Binding<'static> = Binding { field: Field::Canary, generation: 0, revision: 0 };
-
-fn check_canaries(canaries: &[(KeyId, Vec<u8>)], place: &str, ring: &Keyring) -> Result<(), Fail> {
-    let known = || canaries.iter().filter(|(key, _)| ring.find(*key).is_some());
-    if !canaries.is_empty() && known().next().is_none() {
-        let sealed_under = canaries.iter().map(|(key, _)| *key).collect();
-        return Err(Error::WrongKey { vault: place.to_owned(), sealed_under, given: ring.ids() }.into());
-    }
-    for (_, sealed) in known() {
-        match seal::open(ring, CANARY_PLACE, sealed) {
-            Ok(plain) if plain.expose() == CANARY => {}
-            _ => return Err(Error::Altered { vault: place.to_owned(), name: None }.into()),
-        }
-    }
-    Ok(())
 }

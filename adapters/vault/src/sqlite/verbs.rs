@@ -4,8 +4,9 @@ use rusqlite::{Connection, OptionalExtension, Params, Row as SqlRow, Transaction
 
 use super::{Fail, Sqlite};
 use crate::{
-    Claim, Commit, Entropy, Error, Fingerprint, Lease, Loaded, Name, Removal, Row, Spend, Store, Then, Write,
-    seal::{self, Binding, Field, Shut},
+    Claim, Commit, Due, Entropy, Error, Fingerprint, KeyId, KeyUse, Lease, Loaded, Name, Removal, Resealed,
+    Row, Spend, Store, Then, Write,
+    seal::{self, Binding, Field},
     store::{LATEST, lease_end},
 };
 
@@ -23,6 +24,10 @@ struct Found {
 }
 
 impl Store for Sqlite {
+    fn clock(&self, now: u64) -> Result<u64, Error> {
+        Ok(now)
+    }
+
     fn load(&self, name: &Name) -> Result<Option<Loaded>, Error> {
         self.read("load a record", |connection| {
             find(connection, name)?.map(|found| self.opened(name, found)).transpose()
@@ -134,6 +139,49 @@ impl Store for Sqlite {
         })
     }
 
+    fn claim_due(&self, now: u64, limit: usize, lease_seconds: u32) -> Result<Vec<Due>, Error> {
+        let until = lease_end(now, lease_seconds)?;
+        self.write("claim what is due", |transaction, _| {
+            transaction.execute(include_str!("shorten_due.sql"), [signed(now)])?;
+            let values = params![signed(now), count(limit)];
+            let names = rows(transaction, include_str!("due.sql"), values)?.into_iter().map(|row| row.name);
+            names.map(|name| self.claim_one(transaction, name, lease_seconds, until)).collect()
+        })
+    }
+
+    fn keys_in_use(&self) -> Result<Vec<KeyUse>, Error> {
+        self.read("count its keys", |connection| {
+            let mut statement = connection.prepare(include_str!("keys_in_use.sql"))?;
+            let uses = statement
+                .query_map([], |row| Ok(KeyUse { key: KeyId(row.get(0)?), rows: unsigned(row.get(1)?) }))?;
+            Ok(uses.collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn reseal(&self, after: Option<&Name>, limit: usize) -> Result<Resealed, Error> {
+        let [app, environment, realm] =
+            after.map_or([""; 3], |name| [name.app(), name.environment(), name.realm()]);
+        self.write("seal rows again", |transaction, entropy| {
+            let newest = self.ring.newest().id;
+            let values = params![newest.as_bytes(), app, environment, realm, count(limit)];
+            let stale = rows(transaction, include_str!("stale.sql"), values)?;
+            let mut done = Resealed::default();
+            if stale.len() == limit {
+                done.next = stale.last().map(|row| row.name.clone());
+            }
+            for Row { name, .. } in stale {
+                match self.reseal_one(transaction, entropy, &name) {
+                    Ok(()) => done.resealed += 1,
+                    Err(Fail::Ours(error @ (Error::Altered { .. } | Error::KeyNotInRing { .. }))) => {
+                        done.stuck.push((name, error));
+                    }
+                    Err(fail) => return Err(fail),
+                }
+            }
+            Ok(done)
+        })
+    }
+
     fn spend(&self, now: u64, fingerprint: &Fingerprint, keep_until: u64) -> Result<Spend, Error> {
         self.write("mark a code as spent", |transaction, _| {
             let fresh =
@@ -165,17 +213,43 @@ impl Sqlite {
         Ok(Some(row.lease_until.min(longest)))
     }
 
+    /// The lease of a row that is free, without a new record.
+    fn claim_one(
+        &self,
+        transaction: &Transaction<'_>,
+        name: Name,
+        seconds: u32,
+        until: u64,
+    ) -> Result<Due, Fail> {
+        let epoch = draw_number(transaction)?;
+        let key = (name.app(), name.environment(), name.realm());
+        transaction.execute(
+            include_str!("claim_due.sql"),
+            params![key.0, key.1, key.2, signed(epoch), self.holder.id(), seconds, signed(until)],
+        )?;
+        let found = find(transaction, &name)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        let row = self.opened(&name, found).map_err(|fail| fail.named(&self.place, "load a record"));
+        Ok(Due { lease: Lease::new(name, epoch, until), row })
+    }
+
+    /// The same record for the same generation, under the newest key. The write lock keeps writers away.
+    fn reseal_one(
+        &self,
+        transaction: &Transaction<'_>,
+        entropy: &mut dyn Entropy,
+        name: &Name,
+    ) -> Result<(), Fail> {
+        let Some(found) = find(transaction, name)? else { return Ok(()) };
+        let slot = found.slot;
+        let Loaded { record, generation, revision, due_at } = self.opened(name, found)?;
+        let write = Write { record: record.expose(), revision, due_at };
+        self.write_record(transaction, entropy, slot, name, generation, write)
+    }
+
     fn opened(&self, name: &Name, row: Found) -> Result<Loaded, Fail> {
-        let Found { generation, revision, due_at, .. } = row;
-        let binding = Binding { field: Field::Record(name), generation, revision };
-        let vault = || self.place.clone();
-        match seal::open(&self.ring, binding, &row.sealed) {
-            Ok(record) => Ok(Loaded { record, generation, revision, due_at }),
-            Err(Shut::KeyNotInRing(key)) => {
-                Err(Error::KeyNotInRing { vault: vault(), name: name.clone(), key }.into())
-            }
-            Err(Shut::Altered) => Err(Error::Altered { vault: vault(), name: Some(name.clone()) }.into()),
-        }
+        let Found { generation, revision, due_at, sealed, .. } = row;
+        let record = seal::open_record(&self.ring, &self.place, name, generation, revision, &sealed)?;
+        Ok(Loaded { record, generation, revision, due_at })
     }
 
     fn write_record(

@@ -1,6 +1,9 @@
 //! What the tests share.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+#[cfg(feature = "postgres")]
+pub mod server;
+
 use std::path::{Path, PathBuf};
 
 use evergrant_vault::{Claim, Commit, Keyring, Keys, Lease, Loaded, Name, Sqlite, Store, Write};

@@ -1,0 +1,186 @@
+//! What became of a request.
+
+use std::{fmt, io};
+
+use evergrant::{Received, Time};
+use zeroize::Zeroizing;
+
+/// What became of a request, with everything that came back. The body is wiped on drop; nothing of it is ever rendered.
+#[derive(Debug)]
+pub struct Reply(Kind);
+
+enum Kind {
+    NotSent(Failure),
+    NoAnswer(Failure),
+    Answer(Box<Answer>),
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) retry_after: Option<String>,
+    pub(crate) correlation: Option<String>,
+    pub(crate) date: Option<Time>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) body: Zeroizing<Vec<u8>>,
+    pub(crate) broken_off: Option<Failure>,
+}
+
+impl Reply {
+    pub(crate) const fn not_sent(why: Failure) -> Self {
+        Self(Kind::NotSent(why))
+    }
+
+    pub(crate) const fn no_answer(why: Failure) -> Self {
+        Self(Kind::NoAnswer(why))
+    }
+
+    pub(crate) fn answer(answer: Answer) -> Self {
+        Self(Kind::Answer(Box::new(answer)))
+    }
+
+    /// As the core takes it: [`Input::Answer`](evergrant::Input::Answer).
+    #[must_use]
+    pub fn received(&self) -> Received<'_> {
+        match &self.0 {
+            Kind::NotSent(_) => Received::NotSent,
+            Kind::NoAnswer(_) => Received::NoAnswer,
+            Kind::Answer(answer) => Received::Answer {
+                status: answer.status,
+                retry_after: answer.retry_after.as_deref(),
+                correlation: answer.correlation.as_deref(),
+                body: &answer.body,
+            },
+        }
+    }
+
+    /// The status, where there is an answer.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.whole().map(|answer| answer.status)
+    }
+
+    /// The body, as far as it came; empty where there is no answer.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        self.whole().map_or(&[], |answer| &answer.body)
+    }
+
+    /// `Content-Type`.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        self.whole()?.content_type.as_deref()
+    }
+
+    /// The correlation header (Intuit: `intuit_tid`), by which support finds the request again.
+    #[must_use]
+    pub fn correlation(&self) -> Option<&str> {
+        self.whole()?.correlation.as_deref()
+    }
+
+    /// The sender's clock, from `Date`.
+    #[must_use]
+    pub fn date(&self) -> Option<Time> {
+        self.whole()?.date
+    }
+
+    /// What went wrong on the way: why it was not sent or not answered, or why the body broke off.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        match &self.0 {
+            Kind::NotSent(why) | Kind::NoAnswer(why) => Some(*why),
+            Kind::Answer(answer) => answer.broken_off,
+        }
+    }
+
+    fn whole(&self) -> Option<&Answer> {
+        match &self.0 {
+            Kind::Answer(answer) => Some(answer),
+            Kind::NotSent(_) | Kind::NoAnswer(_) => None,
+        }
+    }
+}
+
+/// I6: which of the three it is, and why; nothing that came.
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSent(why) => f.debug_tuple("NotSent").field(why).finish(),
+            Self::NoAnswer(why) => f.debug_tuple("NoAnswer").field(why).finish(),
+            Self::Answer(answer) => {
+                f.debug_struct("Answer").field("status", &answer.status).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
+/// What went wrong on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The URL or a header cannot stand in a request.
+    Malformed,
+    /// Plain http to something that is not loopback.
+    PlainHttp,
+    /// The host's name was not found.
+    NoSuchHost,
+    /// No connection: refused, or no way there.
+    NoConnection,
+    /// The server's certificate or its name was not accepted, or the handshake failed.
+    Tls,
+    /// No connection in time.
+    ConnectTimeout,
+    /// No whole answer in time.
+    Timeout,
+    /// The connection broke, or what came was not HTTP.
+    Broken,
+    /// The body is longer than [`Options::body_most`](crate::Options::body_most).
+    TooLong,
+}
+
+impl Failure {
+    /// Of a request that may have left.
+    pub(crate) fn of(error: &reqwest::Error) -> Self {
+        if error.is_timeout() { Self::Timeout } else { Self::Broken }
+    }
+
+    /// Of a request that never left: what broke was the way to the server.
+    pub(crate) fn before_it_left(error: &reqwest::Error) -> Self {
+        match error {
+            _ if error.is_builder() => Self::Malformed,
+            _ if is_of_tls(error) => Self::Tls,
+            _ if error.is_dns() => Self::NoSuchHost,
+            _ if error.is_timeout() => Self::ConnectTimeout,
+            _ => Self::NoConnection,
+        }
+    }
+}
+
+/// Whether rustls stands behind it. It speaks through an `io::Error` while the handshake runs, which hides what it holds from
+/// `source`, and which may hold another one.
+fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || held.is_some_and(|held| is_of_tls(held))
+        || error.source().is_some_and(is_of_tls)
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "the address or a header has characters that cannot be sent: look at the endpoints",
+            Self::PlainHttp => "plain http goes to loopback only: use https",
+            Self::NoSuchHost => "the host's name was not found: look at the network and at the address",
+            Self::NoConnection => "no connection: look at the network, a firewall or a proxy, or whether the server runs",
+            Self::Tls => {
+                "no secure connection: the certificate or its name was not accepted; look for a proxy that breaks TLS, \
+                 and at the clock"
+            }
+            Self::ConnectTimeout => "no connection in time: look at the network, or try later",
+            Self::Timeout => "no whole answer in time: try later",
+            Self::Broken => "the connection broke before a whole answer came",
+            Self::TooLong => "the answer is longer than anything that is expected",
+        })
+    }
+}
+
+impl std::error::Error for Failure {}
