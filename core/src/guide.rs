@@ -9,7 +9,7 @@
 //! - [`rules`]: each rule of the FAQ, where it is obeyed, where it is tested, and the break that its test catches
 //! - [`diagram`] and [`transitions`]: every event on every phase
 //! - [`model`]: what was searched whole, what was fuzzed, and what neither covers
-//! - [`bench`]: what it costs, beside what else one would take
+//! - [`mod@bench`]: what it costs, beside what else one would take
 
 #![doc = include_str!("guide/index.md")]
 
