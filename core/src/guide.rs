@@ -6,7 +6,7 @@
 //! - [`consents`]: the authorization URL, `state`, the callback, wider consents
 //! - [`clocks`]: time as an argument, and clocks that are wrong
 //! - [`memory`]: buffers, their sizes, and secrets in them
-//! - [`bench`]: what it costs, beside what else one would take
+//! - [`bench`](mod@bench): what it costs, beside what else one would take
 
 #![doc = include_str!("guide/index.md")]
 
