@@ -1,4 +1,4 @@
-//! What a claim and a commit cost as a vault grows, and a session as it ages. Prints `NAME VALUE` lines.
+//! What a claim and a commit cost as a vault grows. Prints `NAME VALUE` lines.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,10 @@ const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1
 const ROUNDS: usize = 200;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = std::env::temp_dir().join(format!("evergrant-growth-{}", std::process::id()));
+    // In memory where there is such a folder: what a disk takes to be sure drowns what grows with the vault.
+    let memory = std::path::PathBuf::from("/dev/shm");
+    let home = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    let folder = home.join(format!("evergrant-growth-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let done = grow(&folder);
     std::fs::remove_dir_all(&folder)?;
@@ -42,7 +45,7 @@ fn name(row: u64) -> Result<Name, evergrant_vault::Error> {
     Name::new(
         "app-1f3a",
         "intuit-sandbox",
-        &format!("{:016}", row.wrapping_mul(7_919) % 10_000_000_000_000_000),
+        format!("{:016}", row.wrapping_mul(7_919) % 10_000_000_000_000_000),
     )
 }
 

@@ -24,6 +24,7 @@ fn main() {
 /// session's record.
 fn age(ours: &mut Evergrant, refreshes: u32, path: &str) {
     const WINDOW: u32 = 10_000;
+    println!("young-record-bytes {}", ours.aged(1, |_| {}).len());
     let (mut early, mut late) = (Vec::new(), Vec::new());
     let mut last = Instant::now();
     let record = ours.aged(refreshes, |round| {
@@ -39,6 +40,6 @@ fn age(ours: &mut Evergrant, refreshes: u32, path: &str) {
         times.sort();
         println!("{name} {}", times[times.len() / 2].as_nanos());
     }
-    println!("record-bytes {}", record.len());
+    println!("aged-record-bytes {}", record.len());
     std::fs::write(path, record).expect("the record can be written");
 }
