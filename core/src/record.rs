@@ -13,7 +13,7 @@ use crate::app::{App, Scopes};
 use crate::base64::Base64UrlUnpadded;
 use crate::consent::{STATE_LEN, state_text};
 use crate::error::{Field, RecordError, TooLong};
-use crate::phase::{CANDIDATES, Consent, Doubt, Grant, Held, Hint, Lost, Phase, Reason};
+use crate::phase::{CANDIDATES, Consent, Doubt, Grant, Held, Hint, Phase, Reason};
 use crate::time::Time;
 use crate::write::{Sum, Writer};
 
@@ -236,13 +236,12 @@ impl fmt::Debug for Record<'_> {
 
 /// What no session ever stores is damage, whatever the check says.
 fn is_whole(phase: &Phase, candidates: u8, no_refresh_token: bool) -> bool {
+    let counted = phase.held.candidates == candidates && candidates <= CANDIDATES;
     match phase.grant {
-        Grant::Unlinked => candidates == 0,
-        Grant::Linked { held, .. }
-        | Grant::Refreshing { held, .. }
-        | Grant::Uncertain { held, .. }
-        | Grant::Suspect { held, .. } => held.candidates == candidates && !no_refresh_token,
-        Grant::Closed { held, .. } => held.candidates == candidates && candidates <= CANDIDATES,
+        Grant::Unlinked | Grant::Closed { .. } => counted,
+        Grant::Linked | Grant::Refreshing { .. } | Grant::Uncertain | Grant::Suspect => {
+            counted && !no_refresh_token
+        }
         Grant::Revoking { .. } | Grant::Unrevoked { .. } => !no_refresh_token,
     }
 }
@@ -522,7 +521,7 @@ impl Phase {
             &[self.revision.into(), self.generation.into(), self.calls.into(), self.consumed.unix()],
         );
         self.consent.write(out);
-        self.grant.write(out);
+        self.write_grant(out);
         out.length()
     }
 }
@@ -556,32 +555,37 @@ impl Consent {
     }
 }
 
-impl Grant {
-    fn write(&self, out: &mut Writer<'_>) {
-        match *self {
-            Self::Unlinked => out.text(";N"),
-            Self::Linked { held, doubt } => held.write(out, ";L", &doubt),
-            Self::Refreshing { held, doubt, call, sent_at, untried } => {
+impl Phase {
+    fn write_grant(&self, out: &mut Writer<'_>) {
+        let letter = match self.grant {
+            Grant::Unlinked => return out.text(";N"),
+            Grant::Revoking { call, sent_at, tries } => {
+                return out.numbers(";R", &[call.into(), sent_at.unix(), tries.into()]);
+            }
+            Grant::Unrevoked { retry_at, tries } => {
+                return out.numbers(";V", &[retry_at.unix(), tries.into()]);
+            }
+            Grant::Linked => ";L",
+            Grant::Uncertain => ";U",
+            Grant::Suspect => ";S",
+            Grant::Refreshing { call, sent_at, untried } => {
                 out.numbers(";F", &[call.into(), sent_at.unix(), untried.into()]);
-                held.write(out, ",", &doubt);
+                ","
             }
-            Self::Uncertain { held, doubt } => held.write(out, ";U", &doubt),
-            Self::Suspect { held, doubt } => held.write(out, ";S", &doubt),
-            Self::Revoking { call, sent_at, tries } => {
-                out.numbers(";R", &[call.into(), sent_at.unix(), tries.into()]);
-            }
-            Self::Unrevoked { retry_at, tries } => out.numbers(";V", &[retry_at.unix(), tries.into()]),
-            Self::Closed { reason, held, doubt } => {
+            Grant::Closed { reason } => {
                 out.numbers(";C", &[code(reason, &REASONS)]);
-                held.write(out, ",", &doubt);
+                ","
             }
+        };
+        self.held.write(out, letter);
+        if self.doubt != Doubt::NONE {
+            self.doubt.write(out);
         }
     }
 }
 
 impl Held {
-    /// Its numbers, and those of the doubt where there is any.
-    fn write(&self, out: &mut Writer<'_>, letter: &str, doubt: &Doubt) {
+    fn write(&self, out: &mut Writer<'_>, letter: &str) {
         let Self { issued_at, access_for, refresh_for, hard_for, serial, candidates } = *self;
         let numbers = [
             issued_at.unix(),
@@ -592,30 +596,16 @@ impl Held {
             candidates.into(),
         ];
         out.numbers(letter, &numbers);
-        if *doubt != Doubt::default() {
-            let Doubt { lost, candidates_lost, refusals, tries, hint, not_before } = *doubt;
-            let numbers =
-                [lost.stored(), refusals.into(), tries.into(), code(hint, &HINTS), not_before.unix()];
-            out.numbers(",", &numbers);
-            if candidates_lost != Doubt::default().candidates_lost {
-                out.numbers(",", &candidates_lost.map(Lost::stored));
-            }
-        }
     }
 }
 
-impl Lost {
-    const fn stored(self) -> u64 {
-        match self {
-            Self::None => 0,
-            Self::Since(first) => first.unix(),
-        }
-    }
-
-    const fn read(seconds: u64) -> Self {
-        match seconds {
-            0 => Self::None,
-            first => Self::Since(Time::from_unix(first)),
+impl Doubt {
+    fn write(&self, out: &mut Writer<'_>) {
+        let Self { lost: [lost, first, second], refusals, tries, hint, not_before } = *self;
+        let numbers = [lost.unix(), refusals.into(), tries.into(), code(hint, &HINTS), not_before.unix()];
+        out.numbers(",", &numbers);
+        if !first.is_unset() || !second.is_unset() {
+            out.numbers(",", &[first.unix(), second.unix()]);
         }
     }
 }
@@ -647,8 +637,7 @@ fn parse(text: &str) -> Option<Phase> {
         calls: counters.next()?,
         consumed: counters.time()?,
         consent: parse_consent(consent)?,
-        grant: parse_grant(grant)?,
-        unsaved: false,
+        ..parse_grant(grant)?
     };
     (counters.is_empty() && parts.next().is_none()).then_some(phase)
 }
@@ -671,27 +660,31 @@ fn parse_consent(text: &str) -> Option<Consent> {
     numbers.is_empty().then_some(consent)
 }
 
-fn parse_grant(text: &str) -> Option<Grant> {
+/// A phase with nothing in it but the grant and what is known of it.
+fn parse_grant(text: &str) -> Option<Phase> {
     let (kind, mut numbers) = Numbers::behind_letter(text)?;
     let grant = match kind {
         b'N' => Grant::Unlinked,
-        b'L' => Grant::Linked { held: numbers.held()?, doubt: numbers.doubt()? },
+        b'L' => Grant::Linked,
         b'F' => {
-            let (call, sent_at, untried) = (numbers.next()?, numbers.time()?, numbers.next()?);
-            Grant::Refreshing { held: numbers.held()?, doubt: numbers.doubt()?, call, sent_at, untried }
+            Grant::Refreshing { call: numbers.next()?, sent_at: numbers.time()?, untried: numbers.next()? }
         }
-        b'U' => Grant::Uncertain { held: numbers.held()?, doubt: numbers.doubt()? },
-        b'S' => Grant::Suspect { held: numbers.held()?, doubt: numbers.doubt()? },
+        b'U' => Grant::Uncertain,
+        b'S' => Grant::Suspect,
         b'R' => Grant::Revoking { call: numbers.next()?, sent_at: numbers.time()?, tries: numbers.next()? },
         b'V' => Grant::Unrevoked { retry_at: numbers.time()?, tries: numbers.next()? },
-        b'C' => Grant::Closed {
-            reason: *REASONS.get(numbers.next::<usize>()?)?,
-            held: numbers.held()?,
-            doubt: numbers.doubt()?,
-        },
+        b'C' => Grant::Closed { reason: *REASONS.get(numbers.next::<usize>()?)? },
         _ => return None,
     };
-    numbers.is_empty().then_some(grant)
+    let (held, doubt) = match grant {
+        Grant::Unlinked | Grant::Revoking { .. } | Grant::Unrevoked { .. } => (Held::NOTHING, Doubt::NONE),
+        Grant::Linked
+        | Grant::Refreshing { .. }
+        | Grant::Uncertain
+        | Grant::Suspect
+        | Grant::Closed { .. } => (numbers.held()?, numbers.doubt()?),
+    };
+    numbers.is_empty().then_some(Phase { grant, held, doubt, ..Phase::NEW })
 }
 
 /// Decimal numbers with commas between them.
@@ -726,18 +719,15 @@ impl<'a> Numbers<'a> {
 
     fn doubt(&mut self) -> Option<Doubt> {
         if self.is_empty() {
-            return Some(Doubt::default());
+            return Some(Doubt::NONE);
         }
-        let lost = Lost::read(self.next()?);
+        let lost = self.time()?;
         let (refusals, tries) = (self.next()?, self.next()?);
         let hint = *HINTS.get(self.next::<usize>()?)?;
         let not_before = self.time()?;
-        let candidates_lost = if self.is_empty() {
-            Doubt::default().candidates_lost
-        } else {
-            [Lost::read(self.next()?), Lost::read(self.next()?)]
-        };
-        Some(Doubt { lost, candidates_lost, refusals, tries, hint, not_before })
+        let (first, second) =
+            if self.is_empty() { (Time::UNSET, Time::UNSET) } else { (self.time()?, self.time()?) };
+        Some(Doubt { lost: [lost, first, second], refusals, tries, hint, not_before })
     }
 
     const fn is_empty(&self) -> bool {

@@ -238,7 +238,7 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         event: Event,
         incoming: Incoming<'_>,
     ) -> Result<Effects, Error> {
-        let step = step(&app.provider().policy, self.phase, now, event)?;
+        let step = step(&app.provider().policy, &self.phase, now, event)?;
         self.follow(app, step.bytes, incoming);
         self.phase = step.phase;
         Ok(step.effects)
@@ -559,7 +559,7 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
     /// and durable together with its refresh token (I3). `None`: hand in [`Input::Demand`], which says what to do.
     #[must_use]
     pub fn access_token(&self, now: Time) -> Option<AccessToken<'_>> {
-        let held = self.phase.held()?;
+        let held = self.phase.usable()?;
         let seconds_left = held.access_left(now);
         if seconds_left == 0 || self.phase.unsaved || self.access.is_empty() {
             return None;
@@ -633,14 +633,12 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
             }
             (
                 _,
-                Grant::Linked { held, doubt }
-                | Grant::Uncertain { held, doubt }
-                | Grant::Suspect { held, doubt },
-            ) => Some(Diagnosis::refresh(&held, &doubt, now, around)),
-            (_, Grant::Refreshing { held, doubt, .. }) => {
-                Some(Diagnosis::refresh(&held, &doubt, now, around))
-            }
-            (_, Grant::Closed { held, doubt, .. }) => Some(Diagnosis::refresh(&held, &doubt, now, around)),
+                Grant::Linked
+                | Grant::Refreshing { .. }
+                | Grant::Uncertain
+                | Grant::Suspect
+                | Grant::Closed { .. },
+            ) => Some(Diagnosis::refresh(&self.phase.held, &self.phase.doubt, now, around)),
             (_, Grant::Unlinked | Grant::Revoking { .. } | Grant::Unrevoked { .. }) => None,
         }
     }
@@ -674,14 +672,14 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         let mut theirs = Self::restore(app, record).map_err(MergeError::Record)?;
         let known = theirs.candidates.iter().chain([&theirs.refresh]);
         let known = known.into_iter().any(|held| held.as_bytes() == self.refresh.as_bytes());
-        let ours = self.phase.held().filter(|_| self.phase.generation == theirs.phase.generation && !known);
-        let Some(Held { issued_at, access_for, refresh_for, hard_for, .. }) = ours else {
+        let ours = self.phase.usable().filter(|_| self.phase.generation == theirs.phase.generation && !known);
+        let Some(&Held { issued_at, access_for, refresh_for, hard_for, .. }) = ours else {
             *self = theirs;
             return Ok(Effects::default());
         };
         let issued = Issued { access_for, refresh_for, hard_for, refresh: Rotation::New };
         let event = Event::Candidate { issued_at, issued };
-        let step = step(&app.provider().policy, theirs.phase, now, event).map_err(MergeError::Refused)?;
+        let step = step(&app.provider().policy, &theirs.phase, now, event).map_err(MergeError::Refused)?;
         let raw = self.refresh.as_bytes();
         theirs.follow(app, step.bytes, Incoming { refresh: Some(Text::raw(raw)), ..Incoming::default() });
         theirs.phase = step.phase;
@@ -696,7 +694,7 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
     /// The record is not one of this app's.
     pub fn succeed<'r>(&mut self, app: &App<'r>, record: &'r Record<'r>) -> Result<Effects, RecordError<'r>> {
         record.verify(app)?;
-        self.phase = self.phase.after(&record.phase);
+        self.phase.follow(&record.phase);
         Ok(Effects { store: Some(self.phase.revision), ..Effects::default() })
     }
 }

@@ -108,7 +108,8 @@ pub(crate) fn get(driver: &Driver<'_>, grant: &mut Grant, path: &str) -> Result<
         return Ok(reply);
     }
     let rejected = |session: &Session| {
-        let current = session.phase().held().is_some_and(|held| held.serial == serial && held.access_for > 0);
+        let current =
+            session.phase().usable().is_some_and(|held| held.serial == serial && held.access_for > 0);
         current.then_some(Input::Api { serial, meaning })
     };
     driver.act(grant, rejected)?;
@@ -193,7 +194,7 @@ pub(crate) fn refresh(driver: &Driver<'_>, arguments: &args::Refresh) -> Result<
 
 /// Refreshes now. Where another process has just done it, that counts: nothing is gained by a second one (REF-2).
 pub(crate) fn refresh_one(driver: &Driver<'_>, grant: &mut Grant) -> Result<Vec<Tell>> {
-    let serial = |session: &Session| session.phase().held().map(|held| held.serial);
+    let serial = |session: &Session| session.phase().usable().map(|held| held.serial);
     let before = serial(&grant.session);
     let wanted = |session: &Session| {
         let done = serial(session) != before && session.access_token(driver.now()).is_some();

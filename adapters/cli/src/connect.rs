@@ -73,7 +73,7 @@ fn remark_narrower(driver: &Driver<'_>, plan: &Plan<'_>) -> Result<()> {
         .scope_names(grant.session.scopes())
         .filter(|name| !driver.app.scope_names(plan.scopes).any(|asked| asked == *name))
         .collect();
-    if !gone.is_empty() && grant.session.phase().held().is_some() {
+    if !gone.is_empty() && grant.session.phase().usable().is_some() {
         output::warn(format_args!(
             "the new consent will not have {}: name it as well to keep it",
             gone.join(", ")

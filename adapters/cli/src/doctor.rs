@@ -277,21 +277,21 @@ fn check_grant(findings: &mut Findings, driver: &Driver<'_>, grant: &Grant) -> R
     let (realm, phase, now) = (grant.name.realm(), grant.session.phase(), driver.now());
     let overdue = matches!(grant.session.due(driver.app), Due::Tick(at) if at.plus(3_600) < now);
     match phase.grant {
-        State::Linked { held, .. } if !overdue => findings.ok(
+        State::Linked if !overdue => findings.ok(
             "DUR-6",
             format_args!(
                 "{realm}: linked; refresh token for {}",
-                output::duration(held.end().since(now).into())
+                output::duration(phase.held.end().since(now).into())
             ),
         ),
-        State::Linked { .. } => findings.warn(
+        State::Linked => findings.warn(
             "DUR-8",
             format_args!(
                 "{realm}: {}; run `evergrant refresh --due` from time to time",
                 report::next(driver, grant)
             ),
         ),
-        State::Refreshing { .. } | State::Uncertain { .. } => findings.warn(
+        State::Refreshing { .. } | State::Uncertain => findings.warn(
             "STA-4",
             format_args!("{realm}: a refresh was not answered; {}", report::next(driver, grant)),
         ),
@@ -301,7 +301,7 @@ fn check_grant(findings: &mut Findings, driver: &Driver<'_>, grant: &Grant) -> R
             format_args!("{realm}: revoked; `evergrant disconnect --forget {realm}` takes it off the list"),
         ),
         _ => {
-            let rule = if matches!(phase.grant, State::Suspect { .. }) { "REF-4" } else { "REV-3" };
+            let rule = if matches!(phase.grant, State::Suspect) { "REF-4" } else { "REV-3" };
             findings.fail(rule, &report::why_not(driver, grant, None)?);
         }
     }

@@ -191,7 +191,7 @@ mod wiped {
     fn the_access_token_after_a_rejection_and_at_the_end() {
         let app = app();
         let mut glass = Glass::linked(&app);
-        let serial = glass.0.phase().held().unwrap().serial;
+        let serial = glass.0.phase().usable().unwrap().serial;
         let meaning = api::Meaning::TokenExpired;
         let _ = glass.0.handle(&app, NOW.plus(90), Input::Api { serial, meaning }).unwrap();
         assert!(!glass.holds(b"CANARY-access"));

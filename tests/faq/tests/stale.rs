@@ -46,7 +46,7 @@ mod sta_2 {
             for model in MODELS {
                 let mut world = World::linked(model);
                 let old = world.refresh_token();
-                let end = world.session.phase().held().unwrap().rolling_end().unix();
+                let end = world.session.phase().usable().unwrap().rolling_end().unix();
                 world.wait(after.min(end - faq::world::START - 1));
                 prop_assert!(world.demand().is_some());
                 let stale_since = world.time;

@@ -51,7 +51,7 @@ impl Driver<'_> {
     pub(crate) fn sweep(&self) -> Result<()> {
         for name in self.own_rows(true)? {
             let Some(mut slot) = self.find(&name)? else { continue };
-            let linked = slot.session.phase().held().is_some();
+            let linked = slot.session.phase().usable().is_some();
             if !linked && self.now() < consent_end(slot.session.phase()) {
                 continue;
             }

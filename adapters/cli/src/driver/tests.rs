@@ -207,7 +207,7 @@ fn a_writer_that_was_fenced_out_merges() {
         slow.join().unwrap();
     });
     let candidates =
-        bench.run(|driver| driver.load(REALM).unwrap().session.phase().held().unwrap().candidates);
+        bench.run(|driver| driver.load(REALM).unwrap().session.phase().usable().unwrap().candidates);
     assert_eq!(candidates, 1, "the slow one's token is kept");
     assert!(bench.lives());
 }

@@ -123,7 +123,7 @@ fn views(session: &Small, app: &App<'_>, now: Time) {
             requests(request);
         }
     }
-    if let Some(held) = session.phase().held() {
+    if let Some(held) = session.phase().usable() {
         black_box((
             held.access_end(),
             held.rolling_end(),
