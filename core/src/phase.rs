@@ -551,7 +551,7 @@ impl Phase {
         match self.grant {
             Grant::Refreshing { sent_at, .. } => {
                 self.doubt = Doubt { not_before: Time::UNSET, ..self.doubt.lost_at(sent_at) };
-                self.grant = Grant::Uncertain;
+                self.rest();
             }
             Grant::Revoking { tries, .. } => {
                 self.grant = Grant::Unrevoked { retry_at: Time::UNSET, tries: tries.saturating_add(1) };
@@ -657,6 +657,17 @@ impl Phase {
     /// ahead of the end.
     fn refresh_due(&self, policy: &Policy) -> Time {
         if self.is_at_peace() { self.held.renew_at(policy) } else { self.doubt.not_before }
+    }
+
+    /// The grant at rest, by what speaks against it.
+    const fn rest(&mut self) {
+        self.grant = if self.doubt.refusals > 0 {
+            Grant::Suspect
+        } else if self.doubt.lost_since().is_unset() {
+            Grant::Linked
+        } else {
+            Grant::Uncertain
+        };
     }
 
     /// Nothing is open: both tokens are good for all that is known.
@@ -979,7 +990,7 @@ impl Move<'_> {
             }
             // The clock was ahead and has been put right: what died by it alone lives again.
             Grant::Closed { reason } if self.revives(reason) => {
-                self.rest();
+                self.phase.rest();
                 self.tell(Tell::Revived);
             }
             Grant::Unlinked
@@ -995,22 +1006,11 @@ impl Move<'_> {
         if self.phase.is_at_peace() { self.now >= due } else { reached(self.now, due, RETRY_AFTER_MOST) }
     }
 
-    /// The grant at rest, by what speaks against it.
-    const fn rest(&mut self) {
-        self.phase.grant = if self.phase.doubt.refusals > 0 {
-            Grant::Suspect
-        } else if self.phase.doubt.lost_since().is_unset() {
-            Grant::Linked
-        } else {
-            Grant::Uncertain
-        };
-    }
-
     /// At rest after one more try without a verdict, with the next one due then.
     const fn rest_until(&mut self, retry_at: Time) {
         self.phase.doubt.tries = self.phase.doubt.tries.saturating_add(1);
         self.phase.doubt.not_before = retry_at;
-        self.rest();
+        self.phase.rest();
     }
 
     /// Whether what the clock alone has ended lives again, the clock having been put right.
@@ -1193,7 +1193,7 @@ impl Move<'_> {
         self.phase.doubt = Doubt { hint, ..Doubt::NONE };
         self.phase.consent = Consent::None;
         self.phase.generation = self.phase.generation.saturating_add(1);
-        self.rest();
+        self.phase.rest();
         self.tell(Tell::Linked);
         self.bytes = Bytes::TakeTokens;
     }
@@ -1347,7 +1347,7 @@ impl Move<'_> {
         // once.
         let not_before = if access_for == 0 { issued_at.plus(PACE) } else { Time::UNSET };
         self.phase.doubt = Doubt { not_before, ..Doubt::NONE };
-        self.rest();
+        self.phase.rest();
         self.tell(Tell::Refreshed(issued.refresh));
         self.bytes = Bytes::TakeTokens;
     }
@@ -1376,7 +1376,7 @@ impl Move<'_> {
         }
         let retry_at = self.in_time(backoff(PROBE_FIRST, 2, refusals.saturating_sub(1), PROBE_MOST));
         self.phase.doubt.not_before = retry_at;
-        self.rest();
+        self.phase.rest();
         self.tell(Tell::Suspect { retry_at });
     }
 
@@ -1432,7 +1432,7 @@ impl Move<'_> {
                 self.put_in_front();
                 let Doubt { lost, refusals, .. } = self.phase.doubt;
                 self.phase.doubt = Doubt { lost, refusals: refusals.min(1), ..Doubt::NONE };
-                self.rest();
+                self.phase.rest();
             }
             Grant::Closed { .. } => return Err(self.without_a_grant()),
         }
