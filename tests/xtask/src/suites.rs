@@ -31,7 +31,11 @@ pub(crate) const SUITES: &[Suite] = &[
         run: panic_free,
     },
     Suite { name: "size", about: "flash and RAM on a Cortex-M3 have not grown", run: || size(false) },
-    Suite { name: "firmware", about: "a grant's life on a Cortex-M3 and a RISC-V under QEMU", run: firmware },
+    Suite {
+        name: "firmware",
+        about: "a grant's life on a Cortex-M3 and a RISC-V under QEMU, over TLS as well",
+        run: firmware,
+    },
     Suite { name: "demo", about: "the command's demo holds all its checks", run: demo },
     Suite {
         name: "interop",
