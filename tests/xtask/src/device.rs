@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::install;
+use crate::install::{self, Debian};
 use crate::shell::{cargo, run, say, top};
 
 const THUMB: &str = "thumbv7m-none-eabi";
@@ -233,12 +233,14 @@ fn command(
 ) -> Result<(Command, PathBuf), String> {
     let target_dir = top().join("target/devices").join(folder.replace('/', "-"));
     let debian = install::target(target)?;
-    let mut command = Command::new(debian.unwrap_or(env!("CARGO")));
+    // What one compiler has built is nothing to another.
+    let target_dir = if debian.is_some() { target_dir.join("debian") } else { target_dir };
+    let mut command = Command::new(debian.as_ref().map_or(env!("CARGO"), |_| Debian::CARGO));
     command.args(["build", "--quiet", "--locked", "--target", target]).args(arguments);
     command.arg("--target-dir").arg(&target_dir).current_dir(top().join(folder));
     command.envs(variables.iter().copied());
     if debian.is_some() {
-        command.arg("-Zbuild-std=core").env("RUSTC_BOOTSTRAP", "1").env("RUSTC", "/usr/bin/rustc");
+        Debian::prepare(&mut command, target);
     }
     Ok((command, target_dir))
 }
