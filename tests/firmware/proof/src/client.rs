@@ -3,7 +3,7 @@
 use core::future::Future;
 use core::hint::black_box;
 use core::pin::pin;
-use core::task::{Context, Waker};
+use core::task::{Context, Poll, Waker};
 
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use embedded_storage::nor_flash::{self, NorFlash, NorFlashErrorKind, ReadNorFlash};
@@ -102,6 +102,27 @@ impl NorFlash for Flash {
     }
 }
 
+impl embedded_storage_async::nor_flash::ReadNorFlash for Flash {
+    const READ_SIZE: usize = 1;
+    async fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+        ReadNorFlash::read(self, at, bytes)
+    }
+    fn capacity(&self) -> usize {
+        any(65_536)
+    }
+}
+
+impl embedded_storage_async::nor_flash::NorFlash for Flash {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = 4_096;
+    async fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
+        NorFlash::erase(self, from, to)
+    }
+    async fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+        NorFlash::write(self, at, bytes)
+    }
+}
+
 struct Desk;
 
 impl Board for Desk {
@@ -146,10 +167,10 @@ pub fn client() {
 pub fn asynchronous() {
     let provider = any(Provider::INTUIT_SANDBOX);
     let Ok(app) = App::new(&provider, any(KEYS)) else { return };
-    let Ok(slots) = Slots::new(Flash, any(0..8_192), any(2)) else { return };
+    let Ok(slots) = asynch::Slots::new(Flash, any(0..8_192), any(2)) else { return };
     let mut buffer = any([0; 2_048]);
     let opened = asynch::Device::<_, _, _, 1280, 128, 128>::open(&app, Line, slots, Desk, &mut buffer);
-    let Ok(mut device) = opened else { return };
+    let Some(Ok(mut device)) = poll(opened) else { return };
     poll(device.learn_time());
     poll(device.drive(input()));
     poll(device.get(any("/v3"), |status, body| {
@@ -202,7 +223,10 @@ impl Line {
     }
 }
 
-fn poll<T>(future: impl Future<Output = T>) {
+fn poll<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
-    let _ = black_box(future.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(black_box(value)),
+        Poll::Pending => None,
+    }
 }
