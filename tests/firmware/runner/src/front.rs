@@ -16,7 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ServerConfig, ServerConnection};
 
-use crate::Outcome;
+use crate::{Outcome, impostor};
 
 /// Intuit's hosts, as core knows them.
 const HOSTS: [&str; 3] =
@@ -39,17 +39,21 @@ pub(crate) enum Shown {
     OtherPurpose,
     /// It is good, and whoever shows it has not got its key.
     WithoutKey,
-    /// There is none.
+    /// There is none in its message.
     None,
+    /// There is no such message at all: see [`impostor`].
+    Impostor,
 }
 
+/// How the next session is served; `None`: by the impostor.
+type Server = Option<Arc<ServerConfig>>;
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
 /// An authority, the one below it, and a TLS server.
 pub(crate) struct Front {
     root: Issuer,
     between: Issuer,
-    shown: Arc<Mutex<Arc<ServerConfig>>>,
+    shown: Arc<Mutex<Server>>,
     port: u16,
     sessions: Arc<AtomicUsize>,
 }
@@ -59,7 +63,7 @@ impl Front {
     pub(crate) fn start(backend: &str) -> Outcome<Self> {
         let (root, between) = authorities("of this test")?;
         let config = config(&between, Shown::Good)?;
-        let shown = Arc::new(Mutex::new(config));
+        let shown = Arc::new(Mutex::new(Some(config)));
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
         let sessions = Arc::new(AtomicUsize::new(0));
@@ -91,7 +95,10 @@ impl Front {
 
     /// Shows another certificate from the next session on.
     pub(crate) fn show(&self, shown: Shown) -> Outcome {
-        *lock(&self.shown) = config(&self.between, shown)?;
+        *lock(&self.shown) = match shown {
+            Shown::Impostor => None,
+            _ => Some(config(&self.between, shown)?),
+        };
         Ok(())
     }
 
@@ -171,14 +178,19 @@ impl Drop for Session {
 }
 
 /// One line, until it ends.
-fn serve(line: &TcpStream, backend: &str, shown: &Mutex<Arc<ServerConfig>>, count: &AtomicUsize) -> Outcome {
+fn serve(line: &TcpStream, backend: &str, shown: &Mutex<Server>, count: &AtomicUsize) -> Outcome {
     const HANDSHAKE: u8 = 22;
     let mut session: Option<Session> = None;
     while let Some(record) = next_record(line)? {
         if record.first() == Some(&HANDSHAKE) {
-            let tls = ServerConnection::new(Arc::clone(&lock(shown)))?;
-            let (tls, over) = (Arc::new(Mutex::new(tls)), Arc::default());
-            session = Some(Session { tls, backend: None, over });
+            session = None;
+            let config = lock(shown).clone();
+            if let Some(config) = config {
+                let (tls, over) = (ServerConnection::new(config)?, Arc::default());
+                session = Some(Session { tls: Arc::new(Mutex::new(tls)), backend: None, over });
+            } else {
+                (&mut &*line).write_all(&impostor::flight(&record)?)?;
+            }
         }
         let Some(open) = &mut session else { continue };
         let mut plain = Vec::new();

@@ -9,6 +9,7 @@
 //! at a moment that the device itself was told to wait at.
 
 mod front;
+mod impostor;
 
 use std::error::Error;
 use std::fs::{File, OpenOptions};
@@ -107,6 +108,9 @@ fn strangers(bench: &Bench, front: &Front) -> Outcome<usize> {
         front.show(shown)?;
         refuse(&mut device, why)?;
     }
+    front.show(Shown::Impostor)?;
+    let unproven = "tls: the server did not prove who it is";
+    device.tell("time", &[unproven, "news Trouble(NotConnected)", "time unknown"])?;
     if front.sessions() != 0 {
         return Err("a server that is not Intuit's was asked for something".into());
     }
