@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use crate::device::{firmware, panic_free, size};
-use crate::install;
+use crate::install::{self, Debian};
 use crate::shell::{cargo, cargo_with, run, top};
 
 /// A suite: what it is called, what it shows, and how it runs.
@@ -31,7 +31,11 @@ pub(crate) const SUITES: &[Suite] = &[
         run: panic_free,
     },
     Suite { name: "size", about: "flash and RAM on a Cortex-M3 have not grown", run: || size(false) },
-    Suite { name: "firmware", about: "a grant's life on a Cortex-M3 and a RISC-V under QEMU", run: firmware },
+    Suite {
+        name: "firmware",
+        about: "a grant's life on a Cortex-M3 and a RISC-V under QEMU, over TLS as well",
+        run: firmware,
+    },
     Suite { name: "demo", about: "the command's demo holds all its checks", run: demo },
     Suite {
         name: "interop",
@@ -77,12 +81,13 @@ fn bare_metal() -> Result<(), String> {
     const TARGET: &str = "thumbv7m-none-eabi";
     match install::target(TARGET)? {
         None => cargo(&["build", "--quiet", "--release", "-p", "evergrant", "--target", TARGET]),
-        Some(debian) => run(Command::new(debian)
-            .args(["build", "--release", "-p", "evergrant", "--target", TARGET, "-Zbuild-std=core"])
-            .args(["--target-dir", "target/debian"])
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env("RUSTC", "/usr/bin/rustc")
-            .current_dir(top())),
+        Some(_) => {
+            let mut command = Command::new(Debian::CARGO);
+            command.args(["build", "--release", "-p", "evergrant", "--target", TARGET]);
+            command.args(["--target-dir", "target/debian"]).current_dir(top());
+            Debian::prepare(&mut command, TARGET);
+            run(&mut command)
+        }
     }
 }
 
