@@ -276,6 +276,8 @@ pub enum Event {
     Candidate {
         /// When their request was sent.
         issued_at: Time,
+        /// When their refresh token was first sent with no answer; unset where no answer is missing.
+        lost_since: Time,
         /// Their lifetimes.
         issued: Issued,
     },
@@ -884,8 +886,8 @@ impl Move<'_> {
             Event::Declined(proof) => return self.declined(proof),
             Event::Unauthorized { serial } => return self.unauthorized(serial),
             Event::Disconnected => return self.disconnected(),
-            Event::Candidate { issued_at, issued } => {
-                return self.candidate(issued_at, self.phase.calls, issued);
+            Event::Candidate { issued_at, lost_since, issued } => {
+                return self.brought(issued_at, lost_since, issued);
             }
             Event::Revoke => return self.revoke(),
             Event::Answer { .. } | Event::Saved { .. } => {}
@@ -1398,6 +1400,20 @@ impl Move<'_> {
     /// Tokens of which nothing is proven yet take the place of what is held, whole.
     fn replaced(&mut self, issued_at: Time, call: u32, issued: Issued) -> Moved {
         self.refreshed(issued_at, call, unproven(issued));
+        Ok(())
+    }
+
+    /// Tokens from elsewhere. What was lost of their refresh token stays known: its time runs on (STA-4, I2).
+    fn brought(&mut self, issued_at: Time, lost_since: Time, issued: Issued) -> Moved {
+        let behind = usize::from(self.phase.held.candidates);
+        self.candidate(issued_at, self.phase.calls, issued)?;
+        let place = if self.bytes == Bytes::TakeCandidate { behind.saturating_add(1) } else { 0 };
+        if let Some(lost) = self.phase.doubt.lost.get_mut(place) {
+            *lost = lost_since;
+        }
+        if !matches!(self.phase.grant, Grant::Refreshing { .. }) {
+            self.phase.rest();
+        }
         Ok(())
     }
 

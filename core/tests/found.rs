@@ -100,7 +100,7 @@ fn a_refusal_without_a_clock_is_asked_again() {
 #[test]
 fn tokens_after_the_hard_end_are_kept() {
     let closed = go(&INTUIT, linked(Held { hard_for: DAY, ..HELD }), NOW.plus(DAY), Event::Tick).phase;
-    let candidate = Event::Candidate { issued_at: NOW, issued: ISSUED };
+    let candidate = Event::Candidate { issued_at: NOW, lost_since: Time::UNSET, issued: ISSUED };
     assert_eq!(go(&INTUIT, closed, NOW.plus(DAY), candidate).bytes, Bytes::TakeFront);
 }
 
@@ -108,7 +108,8 @@ fn tokens_after_the_hard_end_are_kept() {
 #[test]
 fn a_candidate_after_an_end_by_the_clock_is_not_suspect() {
     let closed = go(&INTUIT, linked(HELD), NOW.plus(100 * DAY), Event::Tick).phase;
-    let candidate = Event::Candidate { issued_at: NOW.plus(99 * DAY), issued: ISSUED };
+    let issued_at = NOW.plus(99 * DAY);
+    let candidate = Event::Candidate { issued_at, lost_since: Time::UNSET, issued: ISSUED };
     let step = go(&INTUIT, closed, NOW.plus(100 * DAY), candidate);
     assert_eq!((step.phase.grant, step.phase.doubt), (Grant::Linked, Doubt::NONE));
 }
@@ -155,4 +156,19 @@ fn a_grant_that_lives_again_is_not_refreshed_beside_an_exchange() {
     // The clock is put right.
     let again = step(&INTUIT, &exchanging, late.minus(1), Event::Demand);
     assert_eq!(again, Err(Refused::Busy { until: late.plus(INTUIT.call_for) }));
+}
+
+/// I2: a token that another process has sent without an answer keeps its time when it is brought here.
+#[test]
+fn a_token_that_is_brought_does_not_forget_the_answer_it_has_lost() {
+    let lost_since = NOW.plus(1);
+    let candidate = Event::Candidate { issued_at: NOW, lost_since, issued: ISSUED };
+    let kept = go(&INTUIT, linked(HELD), NOW.plus(2), candidate).phase;
+    assert_eq!(kept.doubt.lost, [Time::UNSET, lost_since, Time::UNSET]);
+    // In time it is sent, after that it is not.
+    for (later, tried) in [(DAY - 60, true), (DAY, false)] {
+        let (phase, call) = sent(&INTUIT, kept, lost_since.plus(later));
+        let refused = go(&INTUIT, phase, lost_since.plus(later), Event::Answer { call, outcome: REFUSED });
+        assert_eq!(refused.effects.tell == Some(Tell::NextCandidate), tried, "{later}");
+    }
 }

@@ -391,10 +391,15 @@ impl Driver<'_> {
 
     fn bytes(&self, session: &Session) -> Result<Zeroizing<Vec<u8>>> {
         // Room for both tokens at their largest, so that nothing is left behind by growing.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(32 * 1024));
-        serde_json::to_writer(&mut *bytes, &session.record(self.app)).map_err(|error| {
-            Failure::new(Exit::Unexpected, format!("the record cannot be written: {error}"))
-        })?;
+        let mut bytes = Zeroizing::new(vec![0; 32 * 1024]);
+        let length = session
+            .record(self.app)
+            .write(&mut bytes)
+            .map_err(|error| {
+                Failure::new(Exit::Unexpected, format!("the record cannot be written: {error}"))
+            })?
+            .len();
+        bytes.truncate(length);
         Ok(bytes)
     }
 
@@ -434,7 +439,7 @@ const fn asked(purpose: Purpose) -> &'static str {
 }
 
 fn parse(loaded: &Loaded) -> Result<Record<'_>> {
-    serde_json::from_slice(loaded.record.expose()).map_err(|_| {
+    Record::read(loaded.record.expose()).map_err(|_| {
         // The parser's own words could quote the record.
         Failure::new(Exit::Store, "a stored record is damaged, and nothing of it was taken")
             .or("restore the vault from a backup, or connect the company again")

@@ -8,7 +8,6 @@ use evergrant::{Session, Tell, Time, TooLong};
 use zeroize::Zeroize;
 
 use crate::clock::Clock;
-use crate::flat;
 use crate::talk::Talk;
 use crate::trouble::Trouble;
 
@@ -222,7 +221,7 @@ pub(crate) fn restored<E, const A: usize, const R: usize, const C: usize>(
     app: &App<'_>,
     text: &[u8],
 ) -> Result<Session<A, R, C>, OpenError<E>> {
-    let record: Record<'_> = flat::from_slice(text).ok_or(OpenError::Damaged)?;
+    let record = Record::read(text).map_err(OpenError::from)?;
     Session::restore(app, &record).map_err(OpenError::from)
 }
 

@@ -155,8 +155,8 @@ impl Evergrant {
 
     #[inline(never)]
     fn restore(&mut self) {
-        let record: Record<'_> = serde_json::from_slice(&self.linked).expect("it is a record");
-        self.session = Session::restore(&self.app, &record).expect("the record is ours");
+        let record = Record::read(&self.linked).expect("it is a record");
+        self.session.load(&self.app, &record).expect("the record is ours");
     }
 
     #[inline(never)]

@@ -155,7 +155,14 @@ pub fn events() -> Vec<(String, Event)> {
         ("401", Event::Unauthorized { serial: 3 }),
         ("401 of another token", Event::Unauthorized { serial: 2 }),
         ("disconnect redirect", Event::Disconnected),
-        ("candidate", Event::Candidate { issued_at: Time::from_unix(START - 30), issued: ISSUED }),
+        (
+            "candidate",
+            Event::Candidate {
+                issued_at: Time::from_unix(START - 30),
+                lost_since: Time::UNSET,
+                issued: ISSUED,
+            },
+        ),
         ("revoke", Event::Revoke),
     ]
     .into_iter()

@@ -309,7 +309,7 @@ impl World {
             let mut purse = self.row.purse.clone();
             purse.phase = purse.phase.restored();
             let issued = purse.issued(&value, 8_726_400);
-            let event = Event::Candidate { issued_at: self.time(), issued };
+            let event = Event::Candidate { issued_at: self.time(), lost_since: Time::UNSET, issued };
             let after = step(&POLICY, &purse.phase, self.time(), event).ok()?;
             purse.take(&after, Some(&value));
             if !purse.knows(&value) {

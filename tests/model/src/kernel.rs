@@ -288,6 +288,15 @@ fn observe(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Se
         }
         _ => {}
     }
+    // What was brought may have been sent by whoever brings it.
+    if let Event::Candidate { lost_since, .. } = event {
+        let since = Some(*lost_since).filter(|since| *since != evergrant::Time::UNSET);
+        match step.bytes {
+            Bytes::TakeCandidate => seen.others[usize::from(candidates)] = since,
+            Bytes::TakeFront | Bytes::TakeTokens => seen.unanswered = since,
+            _ => {}
+        }
+    }
     if step.phase.generation != state.phase.generation {
         seen.last = seen.last.map(|(purpose, _)| (purpose, true));
         seen.before = seen.before.map(|(purpose, _)| (purpose, true));

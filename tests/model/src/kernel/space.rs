@@ -215,7 +215,9 @@ fn events(scenario: &Scenario, state: &State, into: &mut Vec<Act>) {
     }
     if scenario.candidates {
         for issued in issued(scenario).filter(|issued| issued.refresh == Rotation::New) {
-            push(Event::Candidate { issued_at: NOW.minus(1), issued });
+            for lost_since in [Time::UNSET, NOW.minus(1)] {
+                push(Event::Candidate { issued_at: NOW.minus(1), lost_since, issued });
+            }
         }
     }
     let Phase { calls, generation, .. } = state.phase;
