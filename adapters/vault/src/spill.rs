@@ -24,7 +24,6 @@ const ENDING: &str = "spill";
 /// of its own, mode 0600, written whole or not at all, and durable when [`put`](Self::put) returns. Files are sealed as rows are:
 /// bound to their row's name, to the write that they were to follow, and to their revision, so that none can be moved, and none
 /// passes for a row.
-#[derive(Debug)]
 pub struct Spill {
     folder: PathBuf,
     ring: Keyring,
@@ -126,6 +125,15 @@ impl Spill {
         }
         let row: String = hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
         self.folder.join(format!("{row}-{after}-{revision}.{ENDING}"))
+    }
+}
+
+impl std::fmt::Debug for Spill {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spill")
+            .field("folder", &self.folder)
+            .field("ring", &self.ring)
+            .finish_non_exhaustive()
     }
 }
 
