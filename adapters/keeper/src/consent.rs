@@ -103,15 +103,12 @@ impl Keeper {
             async move { take(&inner, &text, &binding, &told).await },
             &self.inner().runtime,
         );
+        let told = async move { tells.wait_for(Option::is_some).await.map(|told| told.clone()) };
         tokio::select! {
             // Where the store fails after the exchange, the caller is told, and the task goes on.
-            told = tells.wait_for(Option::is_some) => match told.map(|told| told.clone()) {
-                Ok(Some(Err(error))) => return Err(error),
-                _ => {}
-            },
-            linked = task => return linked.unwrap_or(Err(Error::CutOff)),
+            Ok(Some(Err(error))) = told => Err(error),
+            linked = task => linked.unwrap_or(Err(Error::CutOff)),
         }
-        Err(Error::CutOff)
     }
 }
 

@@ -40,16 +40,13 @@ impl Fleet {
         Ok(Self { rule, name, known: Mutex::default() })
     }
 
+    #[cfg(feature = "postgres")]
     pub(crate) fn row(&self) -> &Name {
         &self.name
     }
 
     pub(crate) fn held_since(&self) -> Option<Time> {
         self.known().hold.since()
-    }
-
-    pub(crate) fn probe_at(&self) -> Time {
-        self.known().hold.probe_at()
     }
 
     /// Looks at the row; what this process knew stays where the store cannot be read.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use evergrant::Time;
 use evergrant_vault::Due;
 use tokio::task::JoinSet;
 
@@ -52,15 +51,20 @@ async fn pass(inner: &Arc<Inner>, foreign: &mut usize) -> Result<bool, crate::Er
     for due in &theirs {
         let _ = inner.store.release(&due.lease).await;
     }
-    // Rows that this keeper cannot serve must not stand in front of its own for ever.
-    *foreign = theirs.len().min(FOREIGN_MOST);
-    let any = !ours.is_empty();
+    let mut passed_over = theirs.len();
     let mut batch = JoinSet::new();
     for due in ours {
         let task = Arc::clone(inner);
         batch.spawn_on(async move { renew(&task, due).await }, &inner.runtime);
     }
-    while batch.join_next().await.is_some() {}
+    let mut any = false;
+    while let Some(renewed) = batch.join_next().await {
+        let renewed = renewed.unwrap_or(false);
+        any |= renewed;
+        passed_over += usize::from(!renewed);
+    }
+    // Rows that this keeper cannot serve, or that are being served, must not stand in front of others for ever.
+    *foreign = passed_over.min(FOREIGN_MOST);
     // While there is a hold, what is due stays due: looking again at once would only ask the store.
     Ok(any && more && inner.fleet.held_since().is_none())
 }
@@ -83,10 +87,4 @@ fn opens(due: &Due) -> bool {
             false
         }
     }
-}
-
-/// When the next look at a hold is worth it.
-#[allow(dead_code)]
-pub(crate) fn wake_at(now: Time, probe_at: Time, wake_seconds: u32) -> Time {
-    probe_at.max(now.plus(1)).min(now.plus(wake_seconds))
 }

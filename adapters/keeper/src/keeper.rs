@@ -426,14 +426,15 @@ impl Drop for Landing {
     }
 }
 
-/// For the scheduler: a row that is due, with its lease. Where a refresh of it is under way, the lease is given back.
-pub(crate) async fn renew(inner: &Arc<Inner>, due: Due) {
+/// For the scheduler: a row that is due, with its lease. `false` where a refresh of it is under way already: the lease is given back.
+pub(crate) async fn renew(inner: &Arc<Inner>, due: Due) -> bool {
     let realm = due.lease.name().realm().to_owned();
     if lock(&inner.flights).contains_key(&realm) {
         let _ = inner.store.release(&due.lease).await;
-        return;
+        return false;
     }
     if let Ok(mut flight) = begin(inner, &realm, Kind::Due, Some(due)) {
         let _ = flight.outcome.wait_for(Option::is_some).await;
     }
+    true
 }

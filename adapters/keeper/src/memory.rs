@@ -72,11 +72,6 @@ impl AccessToken {
         self.0.issued_at.plus(self.0.seconds)
     }
 
-    /// Seconds of life; 0 also where the clock stepped back before its issue, so that its age is unknown.
-    pub(crate) fn seconds_left(&self, now: Time) -> u32 {
-        if now < self.0.issued_at { 0 } else { self.good_until().since(now) }
-    }
-
     pub(crate) fn age(&self, now: Time, thresholds: Thresholds, realm_seed: u64) -> Age {
         thresholds.age(self.0.issued_at, self.0.seconds, now, realm_seed ^ u64::from(self.0.id.serial))
     }
@@ -271,6 +266,7 @@ impl Memory {
         self.drop_where(realm, |held| held.id() == id)
     }
 
+    #[cfg(any(test, feature = "postgres"))]
     /// Drops what was read from an earlier write than this one.
     pub(crate) fn outdate(&self, realm: &str, write: u64) {
         self.drop_where(realm, |held| held.write() < write);
@@ -285,6 +281,7 @@ impl Memory {
         shard.get(realm.as_bytes()).is_some_and(which) && shard.remove(realm.as_bytes())
     }
 
+    #[cfg(feature = "postgres")]
     pub(crate) fn clear(&self) {
         for shard in &self.shards {
             shard.write().unwrap_or_else(PoisonError::into_inner).clear();
