@@ -79,14 +79,6 @@ impl World {
         *self.harm.lock().unwrap() = Box::new(harm);
     }
 
-    /// So many of the next ones.
-    pub fn harm_next(&self, mut count: u32, harm: Harm) {
-        self.harm(move |_| {
-            count = count.saturating_sub(1);
-            if count == u32::MAX || count + 1 == 0 { Harm::None } else { harm }
-        });
-    }
-
     pub fn refreshes(&self) -> Vec<Sent> {
         self.sent.lock().unwrap().iter().filter(|sent| sent.kind == "refresh_token").cloned().collect()
     }
