@@ -104,7 +104,9 @@ impl Blocking {
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let (Some(keeper), Some(runtime)) = (&self.keeper, &self.runtime) else { return Err(Error::ShuttingDown) };
+        let (Some(keeper), Some(runtime)) = (&self.keeper, &self.runtime) else {
+            return Err(Error::ShuttingDown);
+        };
         let (sender, receiver) = mpsc::sync_channel(1);
         let asked = ask(keeper.clone());
         runtime.spawn(async move {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use evergrant::phase::{Consent as Under, Grant as State};
 use evergrant::{
-    Callback, CallbackError, Effects, Encoded, Input, Phase, Refused, Scopes, Session, Signed, SignedAsk, Time,
-    signed_url,
+    Callback, CallbackError, Effects, Encoded, Input, Phase, Refused, Scopes, Session, Signed, SignedAsk,
+    Time, signed_url,
 };
 use evergrant_vault::{Fingerprint, Name, Spend};
 use sha2::{Digest, Sha256};
@@ -77,7 +77,9 @@ impl Keeper {
         random.zeroize();
         let now = inner.now();
         let length = match signed_url(&inner.app, now, &ask, &mut []) {
-            Err(evergrant::Error::TooLong(too_long)) if too_long.field == evergrant::Field::Buffer => too_long.needed,
+            Err(evergrant::Error::TooLong(too_long)) if too_long.field == evergrant::Field::Buffer => {
+                too_long.needed
+            }
             other => other?.len(),
         };
         let mut buffer = vec![0; length];
@@ -99,10 +101,10 @@ impl Keeper {
         }
         let (text, binding) = (Zeroizing::new(text.to_owned()), Zeroizing::new(binding.to_vec()));
         let (told, mut tells) = watch::channel(None);
-        let task = self.inner().tasks.spawn_on(
-            async move { take(&inner, &text, &binding, &told).await },
-            &self.inner().runtime,
-        );
+        let task = self
+            .inner()
+            .tasks
+            .spawn_on(async move { take(&inner, &text, &binding, &told).await }, &self.inner().runtime);
         let told = async move { tells.wait_for(Option::is_some).await.map(|told| told.clone()) };
         tokio::select! {
             // Where the store fails after the exchange, the caller is told, and the task goes on.

@@ -73,7 +73,8 @@ impl Seen {
     #[must_use]
     pub fn is_share(&self, now: Time, rule: &Rule) -> bool {
         let within = |at: &Time| now.since(*at) <= rule.window_seconds;
-        let good: u64 = self.good.iter().filter(|(at, _)| within(at)).map(|(_, count)| u64::from(*count)).sum();
+        let good: u64 =
+            self.good.iter().filter(|(at, _)| within(at)).map(|(_, count)| u64::from(*count)).sum();
         let refused = self.refused.iter().filter(|(_, at)| within(at)).count() as u64;
         refused * 100 >= (refused + good) * u64::from(rule.share_percent)
     }
@@ -122,7 +123,8 @@ impl Hold {
     /// With one more refusal; on, where they are enough.
     #[must_use]
     pub fn refused(mut self, grant: u64, now: Time, share: bool, rule: &Rule) -> Self {
-        let mut refused: Vec<_> = self.refused.iter().map(|(grant, at)| (*grant, Time::from_unix(*at))).collect();
+        let mut refused: Vec<_> =
+            self.refused.iter().map(|(grant, at)| (*grant, Time::from_unix(*at))).collect();
         note(&mut refused, grant, now, rule);
         let enough = u32::try_from(refused.len()).unwrap_or(u32::MAX) >= rule.grants.max(2);
         self.refused = refused.into_iter().map(|(grant, at)| (grant, at.unix())).collect();

@@ -25,7 +25,6 @@ pub(crate) type Outcome = Result<AccessToken, Error>;
 /// Where a refresh tells it; more than once where it goes on after its callers had to be told.
 pub(crate) type Flight = watch::Sender<Option<Outcome>>;
 
-
 /// A refresh under way, that whoever wants the same can join.
 #[derive(Clone)]
 pub(crate) struct InFlight {
@@ -236,7 +235,9 @@ impl Inner {
     pub(crate) fn hush(&self, realm: &str, error: &Error) {
         let now = self.now();
         let until = match error {
-            Error::NotNow { retry_at: at } | Error::Held { probe_at: at } => (*at).min(now.plus(QUIET_SECONDS)),
+            Error::NotNow { retry_at: at } | Error::Held { probe_at: at } => {
+                (*at).min(now.plus(QUIET_SECONDS))
+            }
             Error::NotConnected | Error::ConsentNeeded { .. } | Error::BeingRevoked | Error::Record(_) => {
                 now.plus(QUIET_SECONDS)
             }

@@ -99,7 +99,8 @@ impl Builder {
         self.options.check(&self.app.provider().policy)?;
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let app_text = format!("{:08x}", self.app.fingerprint());
-        let fleet = Fleet::new(&app_text, self.app.provider().name, self.options.rule).map_err(Error::from)?;
+        let fleet =
+            Fleet::new(&app_text, self.app.provider().name, self.options.rule).map_err(Error::from)?;
         let seed = match self.options.seed {
             Some(seed) => seed,
             None => getrandom::u64().map_err(|_| BuildError::System)?,
@@ -404,7 +405,9 @@ fn begin(inner: &Arc<Inner>, realm: &str, kind: Kind, due: Option<Due>) -> Resul
         let outcome = refresh::run(&landing.inner, &landing.realm, kind, due, &sender).await;
         match &outcome {
             Ok(_) => landing.inner.news.notify_waiters(),
-            Err(error) => landing.inner.hush(&landing.realm, error),
+            // The scheduler's own looks say nothing to those who wait.
+            Err(error) if kind != Kind::Due => landing.inner.hush(&landing.realm, error),
+            Err(_) => {}
         }
         // Whoever comes from here on finds the token in memory, or begins anew.
         drop(landing);

@@ -105,8 +105,12 @@ impl<E: fmt::Display> fmt::Display for LayerError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Keeper(error) => error.fmt(f),
-            Self::NoRealm => f.write_str("the request does not say whose data it is about: give it the extension ForRealm"),
-            Self::OtherHost => f.write_str("the request goes elsewhere than to the provider's API: send it without this layer"),
+            Self::NoRealm => {
+                f.write_str("the request does not say whose data it is about: give it the extension ForRealm")
+            }
+            Self::OtherHost => f.write_str(
+                "the request goes elsewhere than to the provider's API: send it without this layer",
+            ),
             Self::Inner(error) => error.fmt(f),
         }
     }
@@ -136,7 +140,9 @@ where
         let mut ready = std::mem::replace(&mut self.inner, clone);
         let layer = self.layer.clone();
         Box::pin(async move {
-            let Some(ForRealm(realm)) = request.extensions().get().cloned() else { return Err(LayerError::NoRealm) };
+            let Some(ForRealm(realm)) = request.extensions().get().cloned() else {
+                return Err(LayerError::NoRealm);
+            };
             if !is_of_the_api(&layer.keeper.inner().app, request.uri()) {
                 return Err(LayerError::OtherHost);
             }

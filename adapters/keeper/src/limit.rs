@@ -53,8 +53,11 @@ impl Limit {
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
         let least = bounds.least.max(1);
-        let bounds =
-            Bounds { least, most: bounds.most.max(least), first: bounds.first.clamp(least, bounds.most.max(least)) };
+        let bounds = Bounds {
+            least,
+            most: bounds.most.max(least),
+            first: bounds.first.clamp(least, bounds.most.max(least)),
+        };
         Self { bounds, thousandths: u64::from(bounds.first) * 1_000, under_way: 0, round: 0 }
     }
 

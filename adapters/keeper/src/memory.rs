@@ -326,7 +326,10 @@ mod tests {
         let memory = Memory::new(Thresholds::default());
         memory.put("9130347", &token(7), 1 << 40);
         let (found, _) = memory.look("9130347", NOW).unwrap();
-        assert_eq!((found.expose(), found.id(), found.good_until()), ("canary-token", token(7).id(), NOW.plus(3_600)));
+        assert_eq!(
+            (found.expose(), found.id(), found.good_until()),
+            ("canary-token", token(7).id(), NOW.plus(3_600))
+        );
         assert!(memory.look("913034", NOW).is_none());
         assert_eq!(&*found.authorization(), "Bearer canary-token");
     }

@@ -57,7 +57,13 @@ pub(crate) enum Begun {
 }
 
 /// Sees a grant through until there is a token to hand out, or a reason why not.
-pub(crate) async fn run(inner: &Inner, realm: &str, kind: Kind, due: Option<Due>, flight: &Flight) -> Outcome {
+pub(crate) async fn run(
+    inner: &Inner,
+    realm: &str,
+    kind: Kind,
+    due: Option<Due>,
+    flight: &Flight,
+) -> Outcome {
     let deadline = Instant::now() + Duration::from_secs(inner.options.patience_seconds.into());
     let name = inner.name(realm)?;
     let (mut lease, mut loaded) = match due {
@@ -103,7 +109,9 @@ enum Step {
     /// The record moved on: read it.
     Again,
     /// Somebody else holds the lease.
-    Lease { until: Time },
+    Lease {
+        until: Time,
+    },
 }
 
 async fn attempt(
@@ -129,7 +137,7 @@ async fn attempt(
         return Err(Error::ShuttingDown);
     }
     let end = grant.session.phase().held().map_or(Time::from_unix(u64::MAX), |held| held.end());
-    let sends = !matches!(kind, Kind::Revoke);
+    let sends = kind != Kind::Revoke && schedule::may_ask(grant.session.phase(), inner.now());
     if sends && let Err(probe_at) = inner.fleet.may_send(inner, realm, end).await {
         give_back(inner, lease).await;
         return alive(inner, kind, grant).map(Step::Token).ok_or(Error::Held { probe_at });
@@ -193,7 +201,9 @@ fn decide(inner: &Inner, kind: Kind, grant: &mut Grant) -> Result<Effects, everg
             let input = Input::Api { serial, meaning: Meaning::TokenExpired };
             match session.handle(app, now, input) {
                 // A late 401 of a token that was replaced since: nothing is wrong with the new one.
-                Err(evergrant::Error::Refused(Refused::OtherToken)) => session.handle(app, now, Input::Demand),
+                Err(evergrant::Error::Refused(Refused::OtherToken)) => {
+                    session.handle(app, now, Input::Demand)
+                }
                 other => other,
             }
         }
@@ -351,7 +361,12 @@ async fn take_answer(
     {
         let now = inner.now();
         let wait = probe_at.since(now).max(1).to_string();
-        let held = Received::Answer { status: 503, retry_after: Some(&wait), correlation: reply.correlation(), body: b"" };
+        let held = Received::Answer {
+            status: 503,
+            retry_after: Some(&wait),
+            correlation: reply.correlation(),
+            body: b"",
+        };
         return Ok(grant.session.handle(&inner.app, now, Input::Answer(call, held))?);
     }
     let now = inner.now();
@@ -371,8 +386,7 @@ fn is_refusal(inner: &Inner, reply: &Reply) -> bool {
     if !reply.status().is_some_and(|status| (400..500).contains(&status) && status != 429) {
         return false;
     }
-    let answer =
-        Answer::scan(reply.body(), provider.refresh_lifetime_member, provider.hard_lifetime_member);
+    let answer = Answer::scan(reply.body(), provider.refresh_lifetime_member, provider.hard_lifetime_member);
     let accuses_the_keys = answer
         .error_description
         .is_some_and(|text| provider.not_the_grant.iter().any(|known| text.is(known)));

@@ -47,9 +47,16 @@ fn is_quiet(held: &Held, doubt: &Doubt) -> bool {
 
 fn doubt(phase: &Phase) -> Option<&Doubt> {
     match &phase.grant {
-        Grant::Linked { doubt, .. } | Grant::Uncertain { doubt, .. } | Grant::Suspect { doubt, .. } => Some(doubt),
+        Grant::Linked { doubt, .. } | Grant::Uncertain { doubt, .. } | Grant::Suspect { doubt, .. } => {
+            Some(doubt)
+        }
         _ => None,
     }
+}
+
+/// Whether the core would let a refresh go out now; a probe is not to be spent on one that must wait anyway.
+pub(crate) fn may_ask(phase: &Phase, now: Time) -> bool {
+    doubt(phase).is_none_or(|doubt| doubt.not_before <= now)
 }
 
 /// After which the token that is held is worth nothing (DUR-6, STA-4).
@@ -113,7 +120,8 @@ pub fn warning(held: &Held, now: Time) -> Option<Warning> {
         let reached = days.iter().rev().copied().find(|days| now >= at.minus(days.saturating_mul(DAY)));
         reached.map(|days| Warning { end, days })
     };
-    let hard = (held.hard_for != FOREVER).then(|| due(End::Hard, &HARD_WARNINGS_DAYS, held.hard_end())).flatten();
+    let hard =
+        (held.hard_for != FOREVER).then(|| due(End::Hard, &HARD_WARNINGS_DAYS, held.hard_end())).flatten();
     let rolling = (held.rolling_end() < held.hard_end())
         .then(|| due(End::Rolling, rolling_days(held), held.rolling_end()))
         .flatten();
@@ -126,7 +134,8 @@ pub fn warning(held: &Held, now: Time) -> Option<Warning> {
 /// Days that are a small part of the token's life; else every new token would come with a warning.
 fn rolling_days(held: &Held) -> &'static [u32] {
     let life = held.refresh_for / DAY / 4;
-    let from = ROLLING_WARNINGS_DAYS.iter().position(|days| *days <= life).unwrap_or(ROLLING_WARNINGS_DAYS.len());
+    let from =
+        ROLLING_WARNINGS_DAYS.iter().position(|days| *days <= life).unwrap_or(ROLLING_WARNINGS_DAYS.len());
     ROLLING_WARNINGS_DAYS.get(from..).unwrap_or_default()
 }
 
@@ -217,7 +226,8 @@ mod tests {
         let at = |refresh_for, demanded| {
             urgency(&POLICY, &linked(Held { refresh_for, ..held() }, Doubt::default()), NOW, demanded)
         };
-        let order = [at(3_600, false), at(7_200, true), at(DAY * 50, true), at(DAY * 20, false), at(DAY * 30, false)];
+        let order =
+            [at(3_600, false), at(7_200, true), at(DAY * 50, true), at(DAY * 20, false), at(DAY * 30, false)];
         assert!(order.is_sorted() && order.windows(2).all(|two| two[0] != two[1]), "{order:?}");
     }
 

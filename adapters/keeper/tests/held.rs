@@ -38,7 +38,8 @@ async fn a_held_grant_costs_its_token_and_96_bytes() {
         drop(keeper.access_token(&realm(number)).await.unwrap());
     }
     let change = region.change();
-    let held = change.bytes_allocated as f64 - change.bytes_deallocated as f64 + change.bytes_reallocated as f64;
+    let held =
+        change.bytes_allocated as f64 - change.bytes_deallocated as f64 + change.bytes_reallocated as f64;
     assert_eq!(keeper.status().in_memory as u64, GRANTS);
     let beside = held / (GRANTS - 1) as f64 - length + PIECE;
     println!("a token of {length} bytes is held in {:.1} bytes more", beside);

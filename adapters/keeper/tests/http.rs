@@ -1,86 +1,26 @@
 //! Over real sockets and a real file: the emulator's server, SQLite, the layer, and the blocking face.
 #![cfg(feature = "tower")]
 
+mod emulated;
+
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use evergrant::{App, ClientSecret, Keys, Provider, Scopes, StateKey, Time};
-use evergrant_emulator::fault::Endpoint;
-use evergrant_emulator::server::{Consent as Answers, Options as EmulatorOptions, Running, Server};
-use evergrant_keeper::{
-    Blocking, Builder, Clock, Consent, Error, ForRealm, Keeper, KeeperLayer, LayerError, StartError,
-};
+use emulated::*;
+use evergrant_emulator::server::Running;
+use evergrant_keeper::{Blocking, Builder, Error, ForRealm, Keeper, KeeperLayer, LayerError, StartError};
 use evergrant_reqwest::{Client, Options as HttpOptions};
 use evergrant_vault::{Keys as VaultKeys, OnThreads, Sqlite};
 use http::{Request, Response, StatusCode};
 use tower_layer::Layer;
 use tower_service::Service;
 
-const REDIRECT: &str = "http://localhost:8000/callback";
-const REALM: &str = "9341453000000001";
-const CONSENT: Consent<'static> =
-    Consent { redirect_uri: REDIRECT, scopes: Scopes::ACCOUNTING, binding: b"", name: "" };
-
-#[derive(Clone)]
-struct Emulated(Arc<Running>);
-
-impl Clock for Emulated {
-    fn now(&self) -> Time {
-        Time::from_unix(self.0.clock().now())
-    }
-}
-
-fn emulator() -> Arc<Running> {
-    let options = EmulatorOptions::new().sandbox("client", "secret", &[REDIRECT]).consent(Answers::Auto);
-    Arc::new(Server::start(options).unwrap())
-}
-
-fn app(emulator: &Running) -> App<'static> {
-    let leak = |text: &str| -> &'static str { String::leak(text.to_owned()) };
-    let at = emulator.addresses();
-    let provider = Box::leak(Box::new(Provider {
-        authorization_endpoint: leak(&at.authorize),
-        token_endpoint: leak(&at.token),
-        revocation_endpoint: leak(&at.revoke),
-        api: leak(&at.api),
-        userinfo_endpoint: "",
-        jwks_uri: "",
-        loopback_http: true,
-        ..Provider::INTUIT_SANDBOX
-    }));
-    let keys = Keys {
-        client_id: "client",
-        client_secret: ClientSecret::new("secret"),
-        redirect_uris: &[REDIRECT],
-        further_scopes: &[],
-        state_key: Some(StateKey::new(&[9; 32])),
-    };
-    App::new(provider, keys).unwrap()
-}
-
 fn builder(emulator: &Arc<Running>, home: &std::path::Path) -> Builder {
     let store = Sqlite::open(&home.join("vault.db"), VaultKeys::File(&home.join("vault.key"))).unwrap();
     let http = Client::new(HttpOptions::of(app(emulator).provider())).unwrap();
     Keeper::builder(app(emulator), OnThreads::new(store), http).clock(Emulated(Arc::clone(emulator)))
-}
-
-/// The browser: follows the one redirect by hand.
-fn browse(url: &str) -> String {
-    use std::io::{Read, Write};
-    let rest = url.strip_prefix("http://").unwrap();
-    let (host, path) = rest.split_once('/').unwrap();
-    let mut stream = std::net::TcpStream::connect(host).unwrap();
-    write!(stream, "GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let line = answer.lines().find(|line| line.to_lowercase().starts_with("location: ")).unwrap();
-    line[10..].trim().to_owned()
-}
-
-fn refreshes(emulator: &Running) -> usize {
-    emulator.log().iter().filter(|entry| entry.endpoint == Some(Endpoint::Refresh)).count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -97,8 +37,7 @@ async fn two_keepers_on_one_file_exchange_once_and_refresh_once() {
     for task in tasks {
         assert_eq!(task.await.unwrap().unwrap().realm, REALM);
     }
-    let exchanges = emulator.log().iter().filter(|entry| entry.endpoint == Some(Endpoint::Exchange)).count();
-    assert_eq!(exchanges, 1);
+    assert_eq!(exchanges(&emulator), 1);
 
     emulator.clock().advance(3_600);
     let tasks: Vec<_> = (0..200)
@@ -125,7 +64,8 @@ fn a_program_without_a_runtime_blocks() {
     assert_eq!(keeper.callback(&callback, b"").unwrap().realm, REALM);
     emulator.clock().advance(3_600);
     let threads: Vec<_> = std::thread::scope(|scope| {
-        let asked: Vec<_> = (0..16).map(|_| scope.spawn(|| keeper.access_token(REALM).unwrap().id())).collect();
+        let asked: Vec<_> =
+            (0..16).map(|_| scope.spawn(|| keeper.access_token(REALM).unwrap().id())).collect();
         asked.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(threads.iter().all(|id| *id == threads[0]));
@@ -165,11 +105,17 @@ impl Service<Request<String>> for Api {
     }
 }
 
-type Called<'a> = Pin<Box<dyn Future<Output = Result<Response<String>, LayerError<std::convert::Infallible>>> + Send + 'a>>;
+type Called<'a> =
+    Pin<Box<dyn Future<Output = Result<Response<String>, LayerError<std::convert::Infallible>>> + Send + 'a>>;
 
 fn call<S>(service: &mut S, url: &str, realm: Option<&str>) -> Called<'static>
 where
-    S: Service<Request<String>, Response = Response<String>, Error = LayerError<std::convert::Infallible>, Future = Called<'static>>,
+    S: Service<
+            Request<String>,
+            Response = Response<String>,
+            Error = LayerError<std::convert::Infallible>,
+            Future = Called<'static>,
+        >,
 {
     let mut request = Request::builder().uri(url).body("order".to_owned()).unwrap();
     if let Some(realm) = realm {

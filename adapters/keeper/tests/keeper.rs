@@ -19,7 +19,10 @@ async fn all<T: Send + 'static>(tasks: Vec<tokio::task::JoinHandle<T>>) -> Vec<T
     results
 }
 
-fn ask(keeper: &Keeper, realm: &str) -> tokio::task::JoinHandle<Result<evergrant_keeper::AccessToken, Error>> {
+fn ask(
+    keeper: &Keeper,
+    realm: &str,
+) -> tokio::task::JoinHandle<Result<evergrant_keeper::AccessToken, Error>> {
     let (keeper, realm) = (keeper.clone(), realm.to_owned());
     tokio::spawn(async move { keeper.access_token(&realm).await })
 }
@@ -79,7 +82,8 @@ async fn two_keepers_on_one_store_refresh_once_and_both_serve_the_result() {
     let other = keeper(&world, store.another());
     connect(&world, &one, &realm(1)).await;
     seconds(3_600).await;
-    let tokens = all((0..100).map(|at| ask(if at % 2 == 0 { &one } else { &other }, &realm(1))).collect()).await;
+    let tokens =
+        all((0..100).map(|at| ask(if at % 2 == 0 { &one } else { &other }, &realm(1))).collect()).await;
     assert_eq!(world.refreshes().len(), 1);
     let ids: std::collections::HashSet<_> = tokens.into_iter().map(|token| token.unwrap().id()).collect();
     assert_eq!(ids.len(), 1);
@@ -146,7 +150,10 @@ async fn a_store_that_fails_after_the_rotation_costs_nothing_not_even_with_the_p
     assert!(matches!(asked, Err(Error::NotStored(_))), "{asked:?}");
     let status = first.status();
     assert_eq!((status.ready, status.unstored), (false, 1));
-    assert!(matches!(first.access_token(&realm(1)).await, Err(Error::NotStored(_))), "nothing is handed out (I3)");
+    assert!(
+        matches!(first.access_token(&realm(1)).await, Err(Error::NotStored(_))),
+        "nothing is handed out (I3)"
+    );
     assert_eq!(spill().list().unwrap().len(), 1);
     first.shutdown().await;
     drop(first);
@@ -192,7 +199,10 @@ async fn a_writer_that_was_fenced_out_leaves_its_token_as_a_candidate() {
     // The slow one's store is away for longer than its lease, and another one refreshes meanwhile.
     let mut own = store.another();
     own.down = Arc::default();
-    let slow = { drop(slow); keeper(&world, own.clone()) };
+    let slow = {
+        drop(slow);
+        keeper(&world, own.clone())
+    };
     let down = Arc::clone(&own.down);
     let mut first = true;
     world.harm(move |_| {

@@ -48,7 +48,8 @@ async fn nothing_that_is_told_holds_a_secret() {
     let twice = world.consent(&keeper.connect(&CONSENT).unwrap(), &realm(1));
     told += &format!("{:?}", keeper.callback(&twice, b"no cookie").await);
     told += &format!("{:?} {CONSENT:?}", keeper.callback(&format!("{twice}x"), b"cookie").await);
-    let harms = [Harm::LostAfter, Harm::NotSent, Harm::Status(503), Harm::Status(429), Harm::Refused, Harm::None];
+    let harms =
+        [Harm::LostAfter, Harm::NotSent, Harm::Status(503), Harm::Status(429), Harm::Refused, Harm::None];
     for harm in harms {
         world.harm(move |_| harm);
         seconds(3_700).await;

@@ -14,8 +14,8 @@ use evergrant_emulator::authority::{
 use evergrant_keeper::{Builder, Carrier, Clock, Consent, Keeper, Options};
 use evergrant_reqwest::Client;
 use evergrant_vault::{
-    AsyncStore, Claim, Commit, Due, Error as StoreError, Fingerprint, KeyUse, Lease, Loaded, Memory, Name, OnThreads,
-    Pending, Removal, Resealed, Row, Spend, Then, Write,
+    AsyncStore, Claim, Commit, Due, Error as StoreError, Fingerprint, KeyUse, Lease, Loaded, Memory, Name,
+    OnThreads, Pending, Removal, Resealed, Row, Spend, Then, Write,
 };
 use evergrant_wire::{Answer, Failure, Reply};
 use faq::bridge::{Letter, browse, callback_url, carry_out};
@@ -46,10 +46,12 @@ pub struct Sent {
     pub secret: String,
 }
 
+type Harming = Box<dyn FnMut(&Letter) -> Harm + Send>;
+
 pub struct World {
     pub authority: Mutex<Authority>,
     pub sent: Mutex<Vec<Sent>>,
-    harm: Mutex<Box<dyn FnMut(&Letter) -> Harm + Send>>,
+    harm: Mutex<Harming>,
     pub takes: Mutex<Duration>,
     started: Instant,
     pub jumped: AtomicI64,
@@ -232,7 +234,10 @@ impl Shaky {
         Self { store: OnThreads::new(self.store.inner().another()), ..self.clone() }
     }
 
-    fn up<T>(&self, verb: impl Future<Output = Result<T, StoreError>> + Send) -> impl Future<Output = Result<T, StoreError>> {
+    fn up<T>(
+        &self,
+        verb: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> impl Future<Output = Result<T, StoreError>> {
         let down = Arc::clone(&self.down);
         async move { if down.load(Ordering::SeqCst) { Err(StoreError::CutOff) } else { verb.await } }
     }
