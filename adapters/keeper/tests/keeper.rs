@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::*;
 use evergrant_emulator::authority::Policy as Rotation;
-use evergrant_keeper::{Error, Keeper};
+use evergrant_keeper::{Bounds, Error, Keeper};
 use evergrant_vault::{Keyring, Keys as VaultKeys, Spill, Store, SystemEntropy};
 
 async fn all<T: Send + 'static>(tasks: Vec<tokio::task::JoinHandle<T>>) -> Vec<T> {
@@ -34,8 +34,10 @@ async fn a_thousand_callers_share_one_refresh_and_fresh_tokens_touch_no_store() 
     connect(&world, &keeper, &realm(1)).await;
     seconds(3_600).await;
     let before = world.refreshes().len();
+    let reads = store.reads.load(Ordering::SeqCst);
     let tokens = all((0..1_000).map(|_| ask(&keeper, &realm(1))).collect()).await;
     assert_eq!(world.refreshes().len(), before + 1);
+    assert!(store.reads.load(Ordering::SeqCst) - reads < 10, "the store is read for one of them");
     assert!(tokens.iter().all(|token| world.works(token.as_ref().unwrap().expose())));
 
     let reads = store.reads.load(Ordering::SeqCst);
@@ -365,7 +367,9 @@ async fn an_exchange_that_never_left_is_tried_again_and_one_without_an_answer_is
 #[tokio::test(start_paused = true)]
 async fn shutdown_lets_what_is_under_way_end_and_begins_nothing() {
     let (world, store) = (World::new(Rotation::HARD), Shaky::new());
-    let keeper = keeper(&world, store.another());
+    let mut options = options();
+    options.bounds = Bounds { least: 1, first: 1, most: 1 };
+    let keeper = builder(&world, store.another()).options(options).start().unwrap();
     connect(&world, &keeper, &realm(1)).await;
     connect(&world, &keeper, &realm(2)).await;
     seconds(3_600).await;
@@ -374,7 +378,12 @@ async fn shutdown_lets_what_is_under_way_end_and_begins_nothing() {
     while world.refreshes().is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    let waiting = ask(&keeper, &realm(2));
+    while keeper.status().waiting == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     keeper.shutdown().await;
+    assert!(matches!(waiting.await.unwrap(), Err(Error::ShuttingDown)), "it had not begun");
     assert!(world.works(asked.await.unwrap().unwrap().expose()));
     assert!(matches!(keeper.access_token(&realm(2)).await, Err(Error::ShuttingDown)));
     assert_eq!(world.refreshes().len(), 1);

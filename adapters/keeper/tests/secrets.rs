@@ -1,4 +1,5 @@
-//! No token, no code and no client secret in anything that is told (I6): every level of `tracing`, every error, every rendering.
+//! What is told: no token, no code and no client secret (I6) in any event, error, metric or rendering; no metric with a label for a
+//! grant; and each warning once.
 
 mod common;
 
@@ -6,7 +7,9 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use common::*;
-use evergrant_emulator::authority::Policy as Rotation;
+use evergrant_emulator::authority::{Lifetimes, Policy as Rotation};
+use evergrant_keeper::Error;
+use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tracing_subscriber::fmt::MakeWriter;
 
 #[derive(Clone, Default)]
@@ -29,6 +32,74 @@ impl<'a> MakeWriter<'a> for Captured {
     }
 }
 
+/// Counters by name and labels.
+#[derive(Clone, Default)]
+struct Counted(Arc<Mutex<std::collections::BTreeMap<String, u64>>>);
+
+struct One(Counted, String);
+
+impl CounterFn for One {
+    fn increment(&self, value: u64) {
+        *self.0.0.lock().unwrap().entry(self.1.clone()).or_default() += value;
+    }
+    fn absolute(&self, _: u64) {}
+}
+
+impl Counted {
+    fn of(&self, name: &str) -> u64 {
+        self.0.lock().unwrap().get(name).copied().unwrap_or_default()
+    }
+
+    fn seen(&self, key: &Key) -> String {
+        let labels: String =
+            key.labels().map(|label| format!(" {}={}", label.key(), label.value())).collect();
+        let name = format!("{}{labels}", key.name());
+        self.0.lock().unwrap().entry(name.clone()).or_default();
+        name
+    }
+}
+
+impl Recorder for Counted {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(Arc::new(One(self.clone(), self.seen(key))))
+    }
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        self.seen(key);
+        Gauge::noop()
+    }
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        self.seen(key);
+        Histogram::noop()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hard_end_is_warned_of_five_times_and_then_the_user_is_needed() {
+    let counted = Counted::default();
+    let _guard = metrics::set_default_local_recorder(&counted);
+    let (world, store) = (World::new(Rotation::GRACE), Shaky::new());
+    world.authority.lock().unwrap().set_lifetimes(Lifetimes { grant: 200 * DAY, ..Lifetimes::default() });
+    let mut options = options();
+    options.wake_seconds = 3_600;
+    let keeper = builder(&world, store).options(options).start().unwrap();
+    connect(&world, &keeper, &realm(1)).await;
+    // Nobody asks at first, then somebody does by the hour: neither makes it more or fewer.
+    seconds(100 * DAY).await;
+    for _ in 0..90 * 24 {
+        assert!(keeper.access_token(&realm(1)).await.is_ok());
+        seconds(3_600).await;
+    }
+    assert_eq!(counted.of("evergrant_warnings_total end=hard"), 3, "180, 90, and 30 days");
+    seconds(11 * DAY).await;
+    assert_eq!(counted.of("evergrant_warnings_total end=hard"), 5);
+    assert_eq!(counted.of("evergrant_warnings_total end=rolling"), 0);
+    assert!(matches!(keeper.access_token(&realm(1)).await, Err(Error::ConsentNeeded { .. })));
+    assert_eq!(counted.of("evergrant_outcomes_total outcome=closed"), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_that_is_told_holds_a_secret() {
     let captured = Captured::default();
@@ -38,6 +109,8 @@ async fn nothing_that_is_told_holds_a_secret() {
         .with_ansi(false)
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
+    let counted = Counted::default();
+    let _counting = metrics::set_default_local_recorder(&counted);
     let (world, store) = (World::new(Rotation::GRACE), Shaky::new());
     let keeper = keeper(&world, store.clone());
     let mut told = String::new();
@@ -71,6 +144,10 @@ async fn nothing_that_is_told_holds_a_secret() {
     told += &format!("{error:?} {error} {keeper:?} {:?}", keeper.status());
     secrets.extend(world.sent.lock().unwrap().iter().map(|sent| sent.secret.clone()));
     told += &String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    let metrics = format!("{:?}", counted.0.lock().unwrap());
+    assert!(metrics.contains("evergrant_requests_total") && metrics.contains("evergrant_ready"), "{metrics}");
+    assert!((0..4).all(|number| !metrics.contains(&realm(number))), "a label for a grant: {metrics}");
+    told += &metrics;
     assert!(told.contains("answer_lost") && told.contains("taken for an outage"), "{told}");
     secrets.retain(|secret| !secret.is_empty());
     assert!(secrets.len() > 20);
