@@ -18,6 +18,7 @@ use crate::fleet::Fleet;
 use crate::gate::Gate;
 use crate::memory::{AccessToken, Memory};
 use crate::options::Options;
+use crate::refresh::Kind;
 use crate::schedule::{self, Draw, Warning, mix};
 
 /// What the callers of one refresh are told.
@@ -29,8 +30,7 @@ pub(crate) type Flight = watch::Sender<Option<Outcome>>;
 #[derive(Clone)]
 pub(crate) struct InFlight {
     pub(crate) outcome: watch::Receiver<Option<Outcome>>,
-    /// It waits for its next try, as somebody waits for it.
-    pub(crate) patient: bool,
+    pub(crate) kind: Kind,
 }
 
 /// Seconds for which those who ask for a grant that has no token to give are told so from memory.

@@ -320,14 +320,9 @@ impl Keeper {
     /// told later.
     pub async fn revoke(&self, realm: &str) -> Result<(), Error> {
         self.inner.memory.forget(realm);
-        let outcome = loop {
-            let outcome = fly(&self.inner, realm, Kind::Revoke).await;
-            // A refresh that was under way was joined: now it is this one's turn.
-            if outcome.is_err() {
-                break outcome;
-            }
-            self.inner.memory.forget(realm);
-        };
+        let outcome = fly(&self.inner, realm, Kind::Revoke).await;
+        // What a refresh that was under way has brought meanwhile.
+        self.inner.memory.forget(realm);
         match outcome {
             Ok(_) | Err(Error::ConsentNeeded { .. }) => Ok(()),
             Err(Error::BeingRevoked) => Err(Error::NotNow { retry_at: self.inner.now() }),
@@ -379,10 +374,16 @@ async fn fly(inner: &Arc<Inner>, realm: &str, kind: Kind) -> Outcome {
             Ok(outcome) => outcome.clone().unwrap_or(Err(Error::CutOff)),
             Err(_) => return Err(Error::CutOff),
         };
-        match outcome {
+        let stuck = matches!(outcome, Err(Error::NotStored(_) | Error::ShuttingDown));
+        let will_do = match kind {
             // One that nobody waited for gives up sooner than one that somebody waits for.
-            Err(Error::NotNow { .. }) if !flight.patient && kind == Kind::Demand => {}
-            outcome => return outcome,
+            Kind::Demand => !matches!(outcome, Err(Error::NotNow { .. })) || flight.kind.is_waited_for(),
+            // Another's refresh does nothing of what was asked for.
+            Kind::Revoke | Kind::Disconnected => flight.kind == kind,
+            Kind::Ahead | Kind::Due | Kind::Rejected(_) => true,
+        };
+        if will_do || stuck {
+            return outcome;
         }
     }
 }
@@ -397,7 +398,7 @@ fn begin(inner: &Arc<Inner>, realm: &str, kind: Kind, due: Option<Due>) -> Resul
         return Err(Error::ShuttingDown);
     }
     let (sender, outcome) = watch::channel(None);
-    let flight = InFlight { outcome, patient: matches!(kind, Kind::Demand | Kind::Rejected(_)) };
+    let flight = InFlight { outcome, kind };
     flights.insert(realm.to_owned(), flight.clone());
     drop(flights);
     let landing = Landing { inner: Arc::clone(inner), realm: realm.to_owned() };

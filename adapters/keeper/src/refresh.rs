@@ -44,7 +44,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const fn is_waited_for(self) -> bool {
+    pub(crate) const fn is_waited_for(self) -> bool {
         matches!(self, Self::Demand | Self::Rejected(_))
     }
 }
@@ -183,7 +183,8 @@ fn fresh(inner: &Inner, realm: &str, kind: Kind, grant: &Grant) -> Option<crate:
 
 /// A token that is near its end and works: better than none.
 fn alive(inner: &Inner, kind: Kind, grant: &Grant) -> Option<crate::AccessToken> {
-    inner.token(&grant.session).filter(|token| kind != Kind::Rejected(token.id()))
+    let serves = !matches!(kind, Kind::Revoke | Kind::Disconnected);
+    inner.token(&grant.session).filter(|token| serves && kind != Kind::Rejected(token.id()))
 }
 
 fn decide(inner: &Inner, kind: Kind, grant: &mut Grant) -> Result<Effects, evergrant::Error> {

@@ -402,6 +402,15 @@ async fn a_grant_that_is_given_up_is_handed_out_no_more_and_the_authority_is_tol
     keeper.revoke(&realm(1)).await.unwrap();
     assert!(!world.works(token.expose()));
     assert!(matches!(keeper.access_token(&realm(1)).await, Err(Error::ConsentNeeded { .. })));
+
+    connect(&world, &keeper, &realm(2)).await;
+    seconds(3_600).await;
+    let asked = ask(&keeper, &realm(2));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    keeper.revoke(&realm(2)).await.unwrap();
+    let token = asked.await.unwrap().unwrap();
+    assert!(!world.works(token.expose()), "it waits for the refresh that is under way, and then gives up its result");
+    assert!(matches!(keeper.access_token(&realm(2)).await, Err(Error::ConsentNeeded { .. })));
 }
 
 #[tokio::test(start_paused = true)]
