@@ -11,6 +11,7 @@ use evergrant_vault::{AsyncStore, Due, Spill};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::carrier::Carrier;
 use crate::clock::{Clock, SystemClock};
@@ -407,14 +408,21 @@ fn begin(inner: &Arc<Inner>, realm: &str, kind: Kind, due: Option<Due>) -> Resul
         match &outcome {
             Ok(_) => landing.inner.news.notify_waiters(),
             // The scheduler's own looks say nothing to those who wait.
-            Err(error) if kind != Kind::Due => landing.inner.hush(&landing.realm, error),
-            Err(_) => {}
+            Err(error) => {
+                if matches!(error, Error::Store(_)) {
+                    landing.inner.note_store(false);
+                }
+                if kind != Kind::Due {
+                    landing.inner.hush(&landing.realm, error);
+                }
+            }
         }
         // Whoever comes from here on finds the token in memory, or begins anew.
         drop(landing);
         sender.send_replace(Some(outcome));
     };
-    inner.tasks.spawn_on(task, &inner.runtime);
+    let span = tracing::debug_span!(target: "evergrant", "grant", realm, ?kind);
+    inner.tasks.spawn_on(task.instrument(span), &inner.runtime);
     Ok(flight)
 }
 

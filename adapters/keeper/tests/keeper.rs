@@ -409,7 +409,10 @@ async fn a_grant_that_is_given_up_is_handed_out_no_more_and_the_authority_is_tol
     tokio::time::sleep(Duration::from_millis(100)).await;
     keeper.revoke(&realm(2)).await.unwrap();
     let token = asked.await.unwrap().unwrap();
-    assert!(!world.works(token.expose()), "it waits for the refresh that is under way, and then gives up its result");
+    assert!(
+        !world.works(token.expose()),
+        "it waits for the refresh that is under way, and then gives up its result"
+    );
     assert!(matches!(keeper.access_token(&realm(2)).await, Err(Error::ConsentNeeded { .. })));
 }
 
