@@ -225,7 +225,7 @@ impl Keeper {
     /// Begins to make a keeper of the grants that `store` has for this app.
     ///
     /// The app's parts live as long as the program: constants, statics, or what was read at the start and leaked once
-    /// (`String::leak`). The store is a [`Postgres`](evergrant_vault::Postgres), or a blocking one in
+    /// (`String::leak`). The store is a `Postgres`, or a blocking one in
     /// [`OnThreads`](evergrant_vault::OnThreads).
     pub fn builder(app: App<'static>, store: impl AsyncStore + 'static, http: Client) -> Builder {
         Builder {

@@ -35,12 +35,12 @@ const PROCESSES: usize = 3;
 /// A 401 and two refusals that follow it are taken for a disconnect, as they mostly are: no client could tell. So a life has spurious
 /// refusals, or spurious 401s.
 async fn life(seed: u64) {
-    let spurious = seed % 2 == 0;
+    let spurious = seed.is_multiple_of(2);
     let home = tempfile::tempdir().unwrap();
     let key = home.path().join("key");
     Keyring::create_file(&key, &mut SystemEntropy).unwrap();
     // Where the old token dies at once, a lost answer is a lost grant whoever asks; what the store did not take must not be.
-    let hard = seed % 3 == 0;
+    let hard = seed.is_multiple_of(3);
     let policy = if hard { Rotation::HARD } else { Rotation::GRACE };
     let (world, store) = (World::new(policy), Shaky::new());
     let start = |number: usize| {
