@@ -22,7 +22,11 @@ pub(crate) const SUITES: &[Suite] = &[
         run: breaks,
     },
     Suite { name: "rust", about: "the other tests of every crate", run: rust },
-    Suite { name: "postgres", about: "the vault on a real PostgreSQL server of its own", run: postgres },
+    Suite {
+        name: "postgres",
+        about: "vault and keeper on real PostgreSQL servers of their own",
+        run: postgres,
+    },
     Suite { name: "docs", about: "the examples in the docs", run: docs },
     Suite { name: "bare-metal", about: "core builds for a Cortex-M3", run: bare_metal },
     Suite {
@@ -67,10 +71,11 @@ fn rust() -> Result<(), String> {
     cargo(&["test", "--quiet", "--workspace", "--exclude", "faq", "--lib", "--bins", "--tests", "--examples"])
 }
 
-/// Every test of the vault again, with all its features. Their servers are their own: started and ended by `tests/postgres.sh`.
+/// Every test of the vault again, with all its features, and a fleet of keepers. Their servers are their own: started and ended by `tests/postgres.sh`.
 fn postgres() -> Result<(), String> {
     install::postgres()?;
-    cargo(&["test", "--quiet", "-p", "evergrant-vault", "--all-features"])
+    cargo(&["test", "--quiet", "-p", "evergrant-vault", "--all-features"])?;
+    cargo(&["test", "--quiet", "-p", "evergrant-keeper", "--all-features", "--test", "postgres"])
 }
 
 fn docs() -> Result<(), String> {
