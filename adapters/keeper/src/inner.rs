@@ -176,7 +176,7 @@ impl Inner {
 
     pub(crate) fn token(&self, session: &Session) -> Option<AccessToken> {
         let alive = session.access_token(self.now())?;
-        let held = session.phase().held()?;
+        let held = session.phase().usable()?;
         let id = crate::memory::TokenId { generation: session.phase().generation, serial: held.serial };
         let seconds = held.access_end().min(held.end()).since(held.issued_at);
         Some(AccessToken::new(alive.expose(), id, held.issued_at, seconds))
@@ -259,7 +259,7 @@ impl Inner {
 
     /// Tells of an end that comes near, once for each of its distances.
     pub(crate) fn warn(&self, realm: &str, session: &Session) {
-        let Some(held) = session.phase().held() else { return };
+        let Some(held) = session.phase().usable() else { return };
         let Some(Warning { end, days }) = schedule::warning(&held, self.now()) else { return };
         let code = days * 2 + u32::from(end == schedule::End::Hard);
         let mut warned = lock(&self.warned);
@@ -286,9 +286,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The parser's own words could quote the record, so they are not passed on.
 pub(crate) fn parse(record: &[u8]) -> Result<Record<'_>, Error> {
-    serde_json::from_slice(record).map_err(|_| Error::Record("is damaged"))
+    Record::read(record).map_err(|_| Error::Record("is damaged"))
 }
 
 /// A grant as it was read.

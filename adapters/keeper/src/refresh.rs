@@ -136,7 +136,7 @@ async fn attempt(
         give_back(inner, lease).await;
         return Err(Error::ShuttingDown);
     }
-    let end = grant.session.phase().held().map_or(Time::from_unix(u64::MAX), |held| held.end());
+    let end = grant.session.phase().usable().map_or(Time::from_unix(u64::MAX), |held| held.end());
     let sends = kind != Kind::Revoke && schedule::may_ask(grant.session.phase(), inner.now());
     if sends && let Err(probe_at) = inner.fleet.may_send(inner, realm, end).await {
         give_back(inner, lease).await;
@@ -211,7 +211,7 @@ fn decide(inner: &Inner, kind: Kind, grant: &mut Grant) -> Result<Effects, everg
         Kind::Due => {
             let effects = session.handle(app, now, Input::Tick)?;
             // The row comes up before the core's own moment, so that moments are spread: then this is the renewal (DUR-8).
-            let idle = effects.store.is_none() && session.phase().held().is_some();
+            let idle = effects.store.is_none() && session.phase().usable().is_some();
             if idle { session.handle(app, now, Input::Refresh) } else { Ok(effects) }
         }
     }
@@ -224,10 +224,9 @@ fn ended(session: &Session, now: Time) -> Error {
         State::Unlinked => Error::NotConnected,
         State::Closed { reason, .. } => Error::ConsentNeeded { reason: *reason },
         State::Revoking { .. } | State::Unrevoked { .. } => Error::BeingRevoked,
-        State::Linked { doubt, .. }
-        | State::Refreshing { doubt, .. }
-        | State::Uncertain { doubt, .. }
-        | State::Suspect { doubt, .. } => Error::NotNow { retry_at: doubt.not_before.max(now.plus(1)) },
+        State::Linked | State::Refreshing { .. } | State::Uncertain | State::Suspect => {
+            Error::NotNow { retry_at: session.phase().doubt.not_before.max(now.plus(1)) }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! When a grant asks for attention by itself, which goes first, and when somebody is warned. Pure, and cheap enough for a
 //! simulation of millions.
 
-use evergrant::phase::{Doubt, Grant, Held, Hint, Lost};
+use evergrant::phase::{Doubt, Grant, Held, Hint};
 use evergrant::{Due, FOREVER, Phase, Policy, Time};
 
 const DAY: u32 = 86_400;
@@ -24,46 +24,43 @@ pub const HARD_WARNINGS_DAYS: [u32; 5] = [180, 90, 30, 7, 1];
 pub fn due_at(policy: &Policy, phase: &Phase, now: Time, seed: u64) -> Option<Time> {
     // Once it is stored, that is: until then every phase wants to be stored.
     let Due::Tick(at) = (Phase { unsaved: false, ..*phase }).due(policy) else { return None };
-    let (Some(held), Some(doubt)) = (phase.held(), doubt(phase)) else { return Some(at) };
+    let Some(held) = at_rest(phase) else { return Some(at) };
+    let doubt = &phase.doubt;
     let draw = Draw(mix(seed ^ held.issued_at.unix().rotate_left(32) ^ at.unix()));
-    let moved = if is_quiet(&held, doubt) {
+    let moved = if is_quiet(held, doubt) {
         if at >= held.end() { at } else { at.minus(draw.up_to(held.refresh_for / 4)) }
     } else {
-        let last = last_moment(policy, &held, doubt).minus(LAST);
+        let last = last_moment(policy, held, doubt).minus(LAST);
         let room = last.since(at) / 2;
         at.plus(draw.up_to((at.since(now) / 2).min(room)))
     };
-    Some(next_warning(&held, now).map_or(moved, |warning| warning.min(moved)))
+    Some(next_warning(held, now).map_or(moved, |warning| warning.min(moved)))
 }
 
 /// Nothing is open: its access token works, and no answer is missing.
 fn is_quiet(held: &Held, doubt: &Doubt) -> bool {
     held.access_for > 0
-        && doubt.lost == Lost::None
+        && doubt.lost_since() == Time::UNSET
         && doubt.refusals == 0
         && doubt.tries == 0
         && doubt.hint == Hint::None
 }
 
-fn doubt(phase: &Phase) -> Option<&Doubt> {
-    match &phase.grant {
-        Grant::Linked { doubt, .. } | Grant::Uncertain { doubt, .. } | Grant::Suspect { doubt, .. } => {
-            Some(doubt)
-        }
-        _ => None,
-    }
+/// What is held, where nothing is in flight.
+fn at_rest(phase: &Phase) -> Option<&Held> {
+    matches!(phase.grant, Grant::Linked | Grant::Uncertain | Grant::Suspect).then_some(&phase.held)
 }
 
 /// Whether the core would let a refresh go out now; a probe is not to be spent on one that must wait anyway.
 pub(crate) fn may_ask(phase: &Phase, now: Time) -> bool {
-    doubt(phase).is_none_or(|doubt| doubt.not_before <= now)
+    at_rest(phase).is_none() || phase.doubt.not_before <= now
 }
 
 /// After which the token that is held is worth nothing (DUR-6, STA-4).
 fn last_moment(policy: &Policy, held: &Held, doubt: &Doubt) -> Time {
-    match doubt.lost {
-        Lost::None => held.end(),
-        Lost::Since(first) => held.end().min(first.plus(policy.replay_for)),
+    match doubt.lost_since() {
+        Time::UNSET => held.end(),
+        first => held.end().min(first.plus(policy.replay_for)),
     }
 }
 
@@ -81,10 +78,10 @@ pub enum Urgency {
 /// The urgency of a refresh.
 #[must_use]
 pub fn urgency(policy: &Policy, phase: &Phase, now: Time, demanded: bool) -> Urgency {
-    let last = match (phase.held(), doubt(phase)) {
-        (Some(held), Some(doubt)) => last_moment(policy, &held, doubt),
-        (Some(held), None) => held.end(),
-        (None, _) => return Urgency::Demanded,
+    let last = match (at_rest(phase), phase.usable()) {
+        (Some(held), _) => last_moment(policy, held, &phase.doubt),
+        (None, Some(held)) => held.end(),
+        (None, None) => return Urgency::Demanded,
     };
     if last.since(now) <= DYING {
         Urgency::Dying(last)
@@ -189,7 +186,7 @@ mod tests {
     }
 
     fn linked(held: Held, doubt: Doubt) -> Phase {
-        Phase { grant: Grant::Linked { held, doubt }, ..Phase::NEW }
+        Phase { grant: Grant::Linked, held, doubt, ..Phase::NEW }
     }
 
     #[test]
@@ -240,7 +237,7 @@ mod tests {
         ) {
             let held = Held { refresh_for, hard_for, ..held() };
             let now = NOW.plus(age % refresh_for.min(hard_for));
-            let lost = if lost { Lost::Since(now) } else { Lost::None };
+            let lost = [if lost { now } else { Time::UNSET }, Time::UNSET, Time::UNSET];
             let at = now.plus(wait).min(last_moment(&POLICY, &held, &Doubt { lost, ..Doubt::default() }));
             for doubt in [Doubt::default(), Doubt { tries, lost, not_before: at, ..Doubt::default() }] {
                 let phase = linked(held, doubt);
