@@ -19,6 +19,7 @@ use crate::failure::{Exit, Failure, Result};
 use crate::loopback::{Loopback, port_and_path};
 use crate::output::{self, CYAN};
 use crate::report;
+use crate::sign_in;
 
 /// What is asked for.
 pub(crate) struct Plan<'p> {
@@ -61,7 +62,7 @@ pub(crate) fn run(config: &Config, driver: &Driver<'_>, arguments: &Connect) -> 
         }
     };
     report::connected(driver, &grant);
-    Ok(())
+    sign_in::finish(driver, &grant, plan.scopes)
 }
 
 /// SCO-2: nothing is added to what was named, so a scope that is held now may go.

@@ -10,7 +10,7 @@ use evergrant_emulator::server::{ClockChoice, Consent, Options as EmulatorOption
 use evergrant_ureq::{Client, Options};
 use evergrant_vault::{Fault as StoreFault, Memory};
 
-use super::{Driver, Grant};
+use super::{Driver, Grant, Rows};
 use crate::clock::Clock;
 use crate::commands;
 use crate::connect::{self, Plan};
@@ -225,7 +225,7 @@ fn an_interrupted_connect_is_finished_once() {
         assert_eq!(driver.load(REALM).unwrap().session.scopes(), Scopes::ACCOUNTING);
         driver.sweep().unwrap();
         assert_eq!(driver.load(REALM).unwrap().session.scopes(), wider);
-        assert!(driver.own_rows(true).unwrap().is_empty());
+        assert!(driver.own_rows(Rows::Consents).unwrap().is_empty());
     });
     assert!(bench.lives());
 }
@@ -245,7 +245,7 @@ fn a_slot_that_was_left_behind_replaces_nothing() {
         commands::refresh_one(driver, &mut grant).unwrap();
         let revision = grant.session.phase().revision;
         driver.sweep().unwrap();
-        assert!(driver.own_rows(true).unwrap().is_empty());
+        assert!(driver.own_rows(Rows::Consents).unwrap().is_empty());
         assert_eq!(driver.load(REALM).unwrap().session.phase().revision, revision);
     });
     assert!(bench.lives());
@@ -258,10 +258,10 @@ fn a_lapsed_consent_is_swept() {
     bench.run(|driver| {
         connect::begin(driver, &plan(Scopes::ACCOUNTING)).unwrap();
         driver.sweep().unwrap();
-        assert_eq!(driver.own_rows(true).unwrap().len(), 1);
+        assert_eq!(driver.own_rows(Rows::Consents).unwrap().len(), 1);
         bench.intuit.clock().advance(3_601);
         driver.sweep().unwrap();
-        assert!(driver.own_rows(true).unwrap().is_empty());
+        assert!(driver.own_rows(Rows::Consents).unwrap().is_empty());
     });
 }
 
