@@ -107,6 +107,12 @@
 //! email address for a person. To ask again later who the user is, read userinfo with the subject that was kept, or
 //! verify the ID token that a refresh brings with [`Expected::subject`].
 //!
+//! # In the command
+//!
+//! `evergrant connect --scope accounting,openid,profile,email` does the same, and `evergrant whoami REALM` prints who it was. An ID
+//! token that is refused leaves the grant stored and alive, is named on standard error, and ends the command with 7. Issuer and
+//! subject are kept in a sealed row of the vault's beside the grant, for that one consent: the next one has to be verified anew.
+//!
 //! # What is checked
 //!
 //! | | Rule | Refused as |
