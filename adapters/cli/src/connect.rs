@@ -14,7 +14,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::args::Connect;
 use crate::config::Config;
-use crate::driver::{Driver, Grant};
+use crate::driver::{Driver, Grant, Rows};
 use crate::failure::{Exit, Failure, Result};
 use crate::loopback::{Loopback, port_and_path};
 use crate::output::{self, CYAN};
@@ -46,6 +46,12 @@ pub(crate) fn run(config: &Config, driver: &Driver<'_>, arguments: &Connect) -> 
         realm: arguments.realm.as_deref(),
         name: arguments.name.as_deref().unwrap_or("default"),
     };
+    if Rows::of(&driver.name(plan.name)?) != Rows::Grants {
+        return Err(Failure::usage(
+            format!("a grant cannot be called {}: the vault needs that name itself", plan.name),
+            "name it otherwise, with --name",
+        ));
+    }
     remark_narrower(driver, &plan)?;
     let until = Instant::now() + Duration::from_secs(arguments.timeout);
     let grant = match port_and_path(plan.redirect_uri).filter(|_| !arguments.no_browser) {

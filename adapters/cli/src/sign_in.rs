@@ -32,7 +32,7 @@ fn who(driver: &Driver<'_>, grant: &Grant) -> Result<Identity> {
     let Some(token) = &grant.id_token else {
         return Err(nobody("another process stored this consent, so its ID token was not seen here"));
     };
-    let token = token.as_ref().map_err(|why| nobody(why))?;
+    let token = token.as_ref().map_err(nobody)?;
     let keys = JwksCache::new(driver.app.provider())
         .map_err(|why| nobody(format!("the keys of the provider: {why}")))?;
     verified(driver, token, &Expected::new(driver.app, grant.session.realm()), keys)
