@@ -420,3 +420,16 @@ fn who_signed_in_outlives_a_key_and_moves_with_the_vault() {
     assert_eq!(import(&moved, now, key, &mut &bytes[..]).unwrap().written, 2);
     assert_eq!(subject(&moved), before);
 }
+
+/// Whoever forgets a grant keeps nothing of a person either.
+#[test]
+fn who_signed_in_is_forgotten_with_the_grant() {
+    let bench = Bench::new();
+    bench.run(|driver| {
+        drop(signed_in(driver, &bench.intuit));
+        assert_eq!(driver.own_rows(Rows::Users).unwrap().len(), 1);
+        let arguments = crate::args::Disconnect { realm: REALM.into(), forget: true };
+        commands::disconnect(driver, &arguments).unwrap();
+        assert!(driver.all_rows().unwrap().is_empty());
+    });
+}
