@@ -13,7 +13,7 @@ use crate::args;
 use crate::clock::{Clock, MachineClock};
 use crate::config::Config;
 use crate::discovery;
-use crate::driver::{Driver, Grant};
+use crate::driver::{Driver, Grant, Rows};
 use crate::failure::{Exit, Failure, Result};
 use crate::journal::Journal;
 use crate::loopback::port_and_path;
@@ -247,7 +247,7 @@ fn open_mode(path: &Path) -> Option<u32> {
 
 fn check_grants(findings: &mut Findings, driver: &Driver<'_>) -> Result<()> {
     findings.section("Grants");
-    let own = driver.own_rows(false)?;
+    let own = driver.own_rows(Rows::Grants)?;
     if own.is_empty() {
         findings.warn(
             "-",
@@ -263,7 +263,7 @@ fn check_grants(findings: &mut Findings, driver: &Driver<'_>) -> Result<()> {
     }
     let (app, environment) =
         driver.name("any").map(|name| (name.app().to_owned(), name.environment().to_owned()))?;
-    for name in driver.all_rows()? {
+    for name in driver.all_rows()?.iter().filter(|name| Rows::of(name) == Rows::Grants) {
         if name.app() != app || name.environment() != environment {
             let what =
                 format!("{} belongs to other keys, of {}: not looked at", name.realm(), name.environment());

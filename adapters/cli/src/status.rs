@@ -5,7 +5,7 @@ use evergrant::{Phase, Time};
 use serde_json::{Value, json};
 
 use crate::args;
-use crate::driver::{Driver, Grant};
+use crate::driver::{Driver, Grant, Rows};
 use crate::failure::{Exit, Failure, Result};
 use crate::output::{self, BOLD, DIM, GREEN, RED, YELLOW};
 use crate::report;
@@ -13,7 +13,7 @@ use crate::report;
 const WIDTH: usize = 30;
 
 pub(crate) fn run(driver: &Driver<'_>, arguments: &args::Status) -> Result<()> {
-    let mut names = driver.own_rows(false)?;
+    let mut names = driver.own_rows(Rows::Grants)?;
     if let Some(realm) = &arguments.realm.realm {
         // Its error says where the realm may be instead.
         let grant = driver.load(realm)?;
@@ -110,14 +110,14 @@ fn doubts(phase: &Phase) -> Vec<String> {
 
 /// Consents under way, and grants of other keys, of which only the names are known here.
 fn show_others(driver: &Driver<'_>) -> Result<()> {
-    for name in driver.own_rows(true)? {
+    for name in driver.own_rows(Rows::Consents)? {
         let Some(slot) = driver.find(&name)? else { continue };
         if let Consent::Pending { until } = slot.session.phase().consent {
             output::note(format_args!("a consent is pending until {}", output::moment(until)));
         }
     }
     let own = driver.name("any")?;
-    for name in driver.all_rows()? {
+    for name in driver.all_rows()?.iter().filter(|name| Rows::of(name) == Rows::Grants) {
         if (name.app(), name.environment()) != (own.app(), own.environment()) {
             output::note(format_args!(
                 "{} is connected in {} with other keys",

@@ -10,8 +10,8 @@ use evergrant::{
 use evergrant_emulator::fault::{Endpoint, Fault, Harm, IdTokenHarm, RotateKey};
 use evergrant_emulator::server::{ClockChoice, Consent, Options, Running, Server};
 use evergrant_openid::{
-    Discovered, Discovery, DocumentError, Expected, IdToken, IdTokenError, Identity, Keys, Part, Userinfo,
-    UserinfoError,
+    Discovered, Discovery, DocumentError, Expected, IdToken, IdTokenError, Identity, JwksCache, Part,
+    Userinfo, UserinfoError,
 };
 
 const START: u64 = 1_800_000_000;
@@ -22,7 +22,7 @@ const REALM: &str = "9341453000000001";
 struct World<'a> {
     running: &'a Running,
     app: App<'a>,
-    keys: Keys,
+    keys: JwksCache,
 }
 
 /// A user who has connected: the session, what was stored of it, and the answer that brought the tokens.
@@ -55,7 +55,7 @@ fn in_world(run: impl FnOnce(World<'_>)) {
         state_key: None,
     };
     let app = App::new(&provider, keys).unwrap();
-    let keys = Keys::new(&provider).unwrap();
+    let keys = JwksCache::new(&provider).unwrap();
     run(World { running: &running, app, keys });
 }
 
