@@ -26,6 +26,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         if busy && !inner.is_closing() {
             continue;
         }
+        inner.memory.sweep(inner.now());
         let wake = inner.options.wake_seconds;
         let drawn = wake - inner.draw().up_to(wake / 2);
         if !inner.sleep(drawn.max(1)).await {

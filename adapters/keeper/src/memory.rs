@@ -7,6 +7,7 @@ use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use evergrant::Time;
@@ -218,11 +219,18 @@ pub(crate) struct Memory {
     shards: [Shard; SHARDS],
     hasher: RandomState,
     thresholds: Thresholds,
+    /// Which shard is swept next.
+    next: AtomicUsize,
 }
 
 impl Memory {
     pub(crate) fn new(thresholds: Thresholds) -> Self {
-        Self { shards: std::array::from_fn(|_| Shard::default()), hasher: RandomState::new(), thresholds }
+        Self {
+            shards: std::array::from_fn(|_| Shard::default()),
+            hasher: RandomState::new(),
+            thresholds,
+            next: AtomicUsize::new(0),
+        }
     }
 
     /// A seed that is the same for a realm as long as this process lives, and another in each process.
@@ -279,6 +287,20 @@ impl Memory {
     fn drop_where(&self, realm: &str, which: impl Fn(&Held) -> bool) -> bool {
         let mut shard = self.shard(realm).write().unwrap_or_else(PoisonError::into_inner);
         shard.get(realm.as_bytes()).is_some_and(which) && shard.remove(realm.as_bytes())
+    }
+
+    /// Drops the tokens of one shard that have ended, a different one each time: grants that nobody asks for leave nothing behind.
+    /// Those from a time that is still to come stay; the clock may have been put back for a moment.
+    pub(crate) fn sweep(&self, now: Time) {
+        let at = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        let Some(shard) = self.shards.get(at) else { return };
+        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+        shard.retain(|held| now < held.issued_at().plus(held.number(4)));
+        // An hour of many callers is not paid for ever after.
+        let room = shard.len() * 2;
+        if shard.capacity() > room * 2 {
+            shard.shrink_to(room);
+        }
     }
 
     #[cfg(feature = "postgres")]
@@ -345,6 +367,20 @@ mod tests {
         assert_eq!(memory.len(), 1, "news of what is held already");
         memory.outdate("1", 10);
         assert_eq!(memory.len(), 0);
+    }
+
+    #[test]
+    fn what_has_ended_is_swept_away_and_what_lives_stays() {
+        let memory = Memory::new(Thresholds::default());
+        (0..200).for_each(|realm| memory.put(&realm.to_string(), &token(1), 1));
+        (0..SHARDS).for_each(|_| memory.sweep(NOW.plus(3_599)));
+        assert_eq!(memory.len(), 200);
+        (0..SHARDS).for_each(|_| memory.sweep(NOW.minus(9)));
+        assert_eq!(memory.len(), 200, "the clock stepped back");
+        (0..SHARDS).for_each(|_| memory.sweep(NOW.plus(3_600)));
+        assert_eq!(memory.len(), 0);
+        let room: usize = memory.shards.iter().map(|shard| shard.read().unwrap().capacity()).sum();
+        assert_eq!(room, 0, "their places are given back as well");
     }
 
     #[test]
