@@ -125,11 +125,6 @@ impl<'b> Writer<'b> {
         self.at = end;
     }
 
-    /// What was written there, where it found room.
-    pub(crate) fn written(&self, range: core::ops::Range<usize>) -> Option<&[u8]> {
-        self.buffer.get(range)
-    }
-
     /// Bytes written so far, those that found no room among them.
     pub(crate) const fn length(&self) -> usize {
         self.at
