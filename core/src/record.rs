@@ -95,11 +95,11 @@ impl<'a> Record<'a> {
     pub fn write<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], TooLong> {
         let mut out = Writer::new(buffer);
         out.text("{\"v\":");
-        out.number(self.version.into());
+        out.number(self.version);
         out.text(",\"e\":\"");
         out.text(self.environment);
         out.text("\",\"k\":");
-        out.number(self.client.into());
+        out.number(self.client);
         out.text(",\"r\":\"");
         out.text(self.realm);
         out.text("\",\"s\":");
@@ -111,7 +111,7 @@ impl<'a> Record<'a> {
             out.text(",\"qs\":");
             asked.write(&mut out);
             out.text(",\"qu\":");
-            out.number(self.redirect.into());
+            out.number(self.redirect);
         }
         for (name, key) in [("qt", &self.state), ("qw", &self.verifier)] {
             if let Some(key) = key {
@@ -126,7 +126,7 @@ impl<'a> Record<'a> {
             }
         }
         out.text(",\"h\":");
-        out.number(self.sum().into());
+        out.number(self.sum());
         out.text("}");
         out.finish_bytes(Field::Buffer)
     }
@@ -459,7 +459,7 @@ impl<'a> Names<'a> {
         out.text("\"");
         match self {
             Self::Of(app, scopes) => {
-                out.number(scopes.within(Scopes::KNOWN).0.into());
+                out.number(scopes.within(Scopes::KNOWN).0);
                 for name in Self::further(app, *scopes) {
                     out.text(" ");
                     out.text(name);
@@ -475,7 +475,7 @@ impl<'a> Names<'a> {
             Self::Of(app, scopes) => {
                 let mut number = [0; 10];
                 let mut out = Writer::new(&mut number);
-                out.number(scopes.within(Scopes::KNOWN).0.into());
+                out.number(scopes.within(Scopes::KNOWN).0);
                 sum.add(out.finish(Field::Buffer).unwrap_or_default().as_bytes());
                 Self::further(app, *scopes).for_each(|name| sum.add(name.as_bytes()));
             }
@@ -627,11 +627,11 @@ impl fmt::Display for Token<'_> {
 /// What takes a phase in, number by number: the text that is stored, and the sum over what it means.
 trait Sink {
     /// A letter, and the numbers that stand behind it.
-    fn numbers(&mut self, letter: &str, numbers: &[u64]);
+    fn numbers(&mut self, letter: &str, numbers: &[u32]);
 }
 
 impl Sink for Writer<'_> {
-    fn numbers(&mut self, letter: &str, numbers: &[u64]) {
+    fn numbers(&mut self, letter: &str, numbers: &[u32]) {
         self.text(letter);
         for (index, number) in numbers.iter().enumerate() {
             if index > 0 {
@@ -643,9 +643,9 @@ impl Sink for Writer<'_> {
 }
 
 impl Sink for Sum {
-    fn numbers(&mut self, letter: &str, numbers: &[u64]) {
+    fn numbers(&mut self, letter: &str, numbers: &[u32]) {
         self.word(letter.as_bytes());
-        numbers.iter().for_each(|number| self.length(*number));
+        numbers.iter().for_each(|number| self.length((*number).into()));
     }
 }
 
@@ -654,7 +654,7 @@ impl Phase {
     fn write(&self, out: &mut impl Sink) {
         out.numbers(
             "",
-            &[self.revision.into(), self.generation.into(), self.calls.into(), self.consumed.unix()],
+            &[self.revision.into(), self.generation.into(), self.calls.into(), self.consumed.seconds()],
         );
         self.consent.write(out);
         self.write_grant(out);
@@ -665,12 +665,12 @@ impl Consent {
     fn write(&self, out: &mut impl Sink) {
         match *self {
             Self::None => out.numbers(";N", &[]),
-            Self::Pending { until } => out.numbers(";P", &[until.unix()]),
+            Self::Pending { until } => out.numbers(";P", &[until.seconds()]),
             Self::Unsent { until, retry_at, tries } => {
-                out.numbers(";U", &[until.unix(), retry_at.unix(), tries.into()]);
+                out.numbers(";U", &[until.seconds(), retry_at.seconds(), tries.into()]);
             }
             Self::Exchanging { call, sent_at, until, tries } => {
-                out.numbers(";E", &[call.into(), sent_at.unix(), until.unix(), tries.into()]);
+                out.numbers(";E", &[call.into(), sent_at.seconds(), until.seconds(), tries.into()]);
             }
             Self::Over { call, refused } => out.numbers(";O", &[call.into(), refused.into()]),
         }
@@ -682,16 +682,16 @@ impl Phase {
         let letter = match self.grant {
             Grant::Unlinked => return out.numbers(";N", &[]),
             Grant::Revoking { call, sent_at, tries } => {
-                return out.numbers(";R", &[call.into(), sent_at.unix(), tries.into()]);
+                return out.numbers(";R", &[call.into(), sent_at.seconds(), tries.into()]);
             }
             Grant::Unrevoked { retry_at, tries } => {
-                return out.numbers(";V", &[retry_at.unix(), tries.into()]);
+                return out.numbers(";V", &[retry_at.seconds(), tries.into()]);
             }
             Grant::Linked => ";L",
             Grant::Uncertain => ";U",
             Grant::Suspect => ";S",
             Grant::Refreshing { call, sent_at, untried } => {
-                out.numbers(";F", &[call.into(), sent_at.unix(), untried.into()]);
+                out.numbers(";F", &[call.into(), sent_at.seconds(), untried.into()]);
                 ","
             }
             Grant::Closed { reason } => {
@@ -710,7 +710,7 @@ impl Held {
     fn write(&self, out: &mut impl Sink, letter: &str) {
         let Self { issued_at, access_for, refresh_for, hard_for, serial, candidates } = *self;
         let numbers = [
-            issued_at.unix(),
+            issued_at.seconds(),
             access_for.into(),
             refresh_for.into(),
             hard_for.into(),
@@ -725,16 +725,16 @@ impl Doubt {
     fn write(&self, out: &mut impl Sink) {
         let Self { lost: [lost, first, second], refusals, tries, hint, overtaken, not_before } = *self;
         let numbers = [
-            lost.unix(),
+            lost.seconds(),
             refusals.into(),
             tries.into(),
             code(hint, &HINTS),
             overtaken.into(),
-            not_before.unix(),
+            not_before.seconds(),
         ];
         out.numbers(",", &numbers);
         if !first.is_unset() || !second.is_unset() {
-            out.numbers(",", &[first.unix(), second.unix()]);
+            out.numbers(",", &[first.seconds(), second.seconds()]);
         }
     }
 }
@@ -751,9 +751,9 @@ const REASONS: [Reason; 8] = [
     Reason::RevokeUnanswered,
 ];
 
-fn code<T: PartialEq>(value: T, all: &[T]) -> u64 {
+fn code<T: PartialEq>(value: T, all: &[T]) -> u32 {
     let at = all.iter().position(|known| *known == value);
-    at.and_then(|at| u64::try_from(at).ok()).unwrap_or(u64::MAX)
+    at.and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)
 }
 
 fn parse(text: &[u8]) -> Option<Phase> {
