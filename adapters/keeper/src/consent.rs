@@ -263,7 +263,7 @@ fn result(phase: Option<&Phase>, made_at: Time) -> Option<Result<(), bool>> {
     }
     let linked = matches!(
         phase.grant,
-        State::Linked { .. } | State::Refreshing { .. } | State::Uncertain { .. } | State::Suspect { .. }
+        State::Linked | State::Refreshing { .. } | State::Uncertain | State::Suspect
     );
     match phase.consent {
         Under::Exchanging { .. } | Under::Unsent { .. } if phase.consumed == made_at => None,
