@@ -126,10 +126,11 @@ fn show(plan: &Plan, what: &str, meter: &Meter) {
 
 fn show_ends(report: &Report) {
     println!(
-        "{} refreshed, {} consents; died of age {}, at the hard end {}, otherwise {}; sent too late {}",
+        "{} refreshed, {} consents; died of age {} ({} after the outage), at the hard end {}, otherwise {}; sent too late {}",
         report.refreshed,
         report.consents,
         report.died_of_age,
+        report.died_after_the_outage,
         report.died_at_the_hard_end,
         report.died_otherwise,
         report.sent_too_late

@@ -118,6 +118,8 @@ pub struct Report {
     pub consents: u64,
     /// The refresh token's age: what no grant may die of.
     pub died_of_age: u64,
+    /// Those of them that ended after the outage: a better order might have kept them.
+    pub died_after_the_outage: u64,
     pub died_at_the_hard_end: u64,
     pub died_otherwise: u64,
     /// Refresh tokens that were sent after the authority had let them die: never, or the kernel's own judgment was wrong.
@@ -391,7 +393,11 @@ impl<'p> World<'p> {
             self.phases[id as usize] = saved.phase;
         }
         match taken.effects.tell {
-            Some(Tell::Closed(Reason::Expired)) => self.report.died_of_age += 1,
+            Some(Tell::Closed(Reason::Expired)) => {
+                self.report.died_of_age += 1;
+                let outlived = |outage: Outage| self.dies[id as usize].0 >= outage.ends();
+                self.report.died_after_the_outage += u64::from(self.plan.outage.is_some_and(outlived));
+            }
             Some(Tell::Closed(Reason::HardEnd)) => self.report.died_at_the_hard_end += 1,
             Some(Tell::Closed(_)) => self.report.died_otherwise += 1,
             _ => {}
