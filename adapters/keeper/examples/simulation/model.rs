@@ -375,17 +375,16 @@ impl<'p> World<'p> {
             }
             _ => load = Load::Over,
         }
-        let was_open = is_open(&self.phases[flight.id as usize]);
         self.take(flight.id, Event::Answer { call: flight.call, outcome });
-        let is_open = is_open(&self.phases[flight.id as usize]);
-        self.open = self.open + u64::from(is_open) - u64::from(was_open);
         self.limit.end(flight.ticket, load);
         self.write(flight.id);
     }
 
     /// One step of the kernel, and the store's word that it is durable.
     fn take(&mut self, id: u32, event: Event) -> Option<Step> {
+        let was_open = is_open(&self.phases[id as usize]);
         let taken = step(&POLICY, &self.phases[id as usize], self.now(), event).ok()?;
+        self.open = self.open + u64::from(is_open(&taken.phase)) - u64::from(was_open);
         self.phases[id as usize] = taken.phase;
         if let Some(revision) = taken.effects.store
             && let Ok(saved) = step(&POLICY, &taken.phase, self.now(), Event::Saved { revision })
@@ -432,7 +431,11 @@ impl<'p> World<'p> {
 
 fn is_open(phase: &Phase) -> bool {
     let doubt = &phase.doubt;
-    doubt.tries > 0 || doubt.refusals > 0 || doubt.hint != Hint::None || doubt.lost_since() != Time::UNSET
+    let doubted = doubt.tries > 0
+        || doubt.refusals > 0
+        || doubt.hint != Hint::None
+        || doubt.lost_since() != Time::UNSET;
+    doubted && phase.usable().is_some()
 }
 
 /// SplitMix64's finisher.
