@@ -7,6 +7,7 @@
 
 use core::fmt::{self, Write};
 
+use crate::answer::is_visible;
 use crate::app::{App, Scopes};
 use crate::base64::Base64UrlUnpadded;
 use crate::consent::{STATE_LEN, state_text};
@@ -136,8 +137,8 @@ impl<'a> Record<'a> {
     /// # Errors
     /// It is not what any version wrote, or another version did.
     pub fn read(text: &'a [u8]) -> Result<Self, RecordError<'a>> {
-        // Without a way out in the middle, so that it is done in wide steps.
-        if !text.iter().fold(true, |all, byte| all & matches!(byte, b' '..=b'~')) {
+        // In wide steps, as in `is_visible`.
+        if text.iter().fold(0, |most: u8, byte| most.max(byte.wrapping_sub(b' '))) > b'~' - b' ' {
             return Err(RecordError::Damaged);
         }
         let mut rest = Reader(text);
@@ -567,10 +568,7 @@ impl<'a> Token<'a> {
             Self::Stored(text) => Some(text),
             Self::Plain([]) => Some(&[]),
             Self::Plain(bytes) => {
-                // Without a way out in the middle, so that it is done in wide steps.
-                let plain = bytes.iter().fold(true, |all, byte| {
-                    all & byte.is_ascii_graphic() & (*byte != b'"') & (*byte != b'\\') & (*byte != b'~')
-                });
+                let plain = is_visible(bytes) && memchr::memchr3(b'"', b'\\', b'~', bytes).is_none();
                 plain.then_some(*bytes)
             }
         }

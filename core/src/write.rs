@@ -110,6 +110,10 @@ impl<'b> Writer<'b> {
 
     /// A decimal number, its digits put where they belong from the last one on.
     pub(crate) fn number(&mut self, number: u32) {
+        // Most numbers of a record are counters of little things.
+        if let [digit @ 0..10, 0, 0, 0] = number.to_le_bytes() {
+            return self.bytes(&[b'0' | digit]);
+        }
         let digits = number.checked_ilog10().unwrap_or(0).saturating_add(1);
         let end = self.at.saturating_add(usize::try_from(digits).unwrap_or(usize::MAX));
         let mut rest = number;
