@@ -2,7 +2,7 @@
 //!
 //! [`step`] is pure: (policy, phase, now, event) → (phase, effects, what becomes of the bytes), or a refusal that changes
 //! nothing. No clock, no random numbers, no bytes: what is here can be explored whole by a model checker. Inside, one
-//! [`Move`] is worked on in place, and thrown away whole where the event is refused.
+//! `Move` is worked on in place, and thrown away whole where the event is refused.
 //!
 //! Two parts live side by side in a [`Phase`]: the [`Consent`] under way and the [`Grant`]. At most one call is in flight
 //! for both, so an exchange and a refresh never cross.

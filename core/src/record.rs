@@ -650,10 +650,7 @@ impl Sink for Sum {
 impl Phase {
     /// The counters, the consent, the grant; the two as a letter and their numbers.
     fn write(&self, out: &mut impl Sink) {
-        out.numbers(
-            "",
-            &[self.revision.into(), self.generation.into(), self.calls.into(), self.consumed.seconds()],
-        );
+        out.numbers("", &[self.revision, self.generation, self.calls, self.consumed.seconds()]);
         self.consent.write(out);
         self.write_grant(out);
     }
@@ -668,9 +665,9 @@ impl Consent {
                 out.numbers(";U", &[until.seconds(), retry_at.seconds(), tries.into()]);
             }
             Self::Exchanging { call, sent_at, until, tries } => {
-                out.numbers(";E", &[call.into(), sent_at.seconds(), until.seconds(), tries.into()]);
+                out.numbers(";E", &[call, sent_at.seconds(), until.seconds(), tries.into()]);
             }
-            Self::Over { call, refused } => out.numbers(";O", &[call.into(), refused.into()]),
+            Self::Over { call, refused } => out.numbers(";O", &[call, refused.into()]),
         }
     }
 }
@@ -680,7 +677,7 @@ impl Phase {
         let letter = match self.grant {
             Grant::Unlinked => return out.numbers(";N", &[]),
             Grant::Revoking { call, sent_at, tries } => {
-                return out.numbers(";R", &[call.into(), sent_at.seconds(), tries.into()]);
+                return out.numbers(";R", &[call, sent_at.seconds(), tries.into()]);
             }
             Grant::Unrevoked { retry_at, tries } => {
                 return out.numbers(";V", &[retry_at.seconds(), tries.into()]);
@@ -689,7 +686,7 @@ impl Phase {
             Grant::Uncertain => ";U",
             Grant::Suspect => ";S",
             Grant::Refreshing { call, sent_at, untried } => {
-                out.numbers(";F", &[call.into(), sent_at.seconds(), untried.into()]);
+                out.numbers(";F", &[call, sent_at.seconds(), untried.into()]);
                 ","
             }
             Grant::Closed { reason } => {
@@ -707,14 +704,7 @@ impl Phase {
 impl Held {
     fn write(&self, out: &mut impl Sink, letter: &str) {
         let Self { issued_at, access_for, refresh_for, hard_for, serial, candidates } = *self;
-        let numbers = [
-            issued_at.seconds(),
-            access_for.into(),
-            refresh_for.into(),
-            hard_for.into(),
-            serial.into(),
-            candidates.into(),
-        ];
+        let numbers = [issued_at.seconds(), access_for, refresh_for, hard_for, serial, candidates.into()];
         out.numbers(letter, &numbers);
     }
 }
