@@ -1,0 +1,431 @@
+//! evergrant as a worker: session, vault and HTTP, in the order that keeps a grant alive.
+//!
+//! It is the driver of `adapters/cli` on the harness's clock. It is longer-lived, so it does one thing that a command cannot: an
+//! answer that the store does not take is kept in memory and offered again for as long as the process lives.
+
+use evergrant::{
+    App, Call, ClientSecret, Due, Effects, Error, Input, Keys, Phase, Provider, Purpose, Received, Record,
+    Refused, Session, StateKey, Tell, Time,
+};
+use evergrant_emulator::authority::Fingerprint as Print;
+use evergrant_ureq::{Client, Options, Reply};
+use evergrant_vault::{
+    Claim, Commit, Error as StoreError, Fingerprint, Keyring, Lease, Loaded, Name, OnRuntime, Postgres,
+    PostgresOptions, Spend, Sqlite, Store, Then, Write,
+};
+
+use super::Place;
+use super::port::{Ask, Port};
+use super::{Done, fingerprint_of};
+use crate::app::{CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, SEALING_KEY, STATE_KEY};
+
+/// As in the command.
+const LEASE_SECONDS: u32 = 90;
+/// Longest wait for a lease, or for the next try, before the caller is told that there is no token now.
+const PATIENCE_SECONDS: u32 = 120;
+
+pub(super) struct Worker<'a> {
+    port: &'a Port,
+    app: App<'a>,
+    vault: Vault<'a>,
+    http: Client,
+}
+
+struct Grant {
+    name: Name,
+    session: Box<Session>,
+    generation: Option<u64>,
+    code: Option<Fingerprint>,
+}
+
+enum Begun {
+    Claimed(Lease),
+    Held,
+    MovedOn(Option<Loaded>),
+}
+
+type Result<T> = std::result::Result<T, String>;
+
+fn told(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// The provider that the worker speaks to: Intuit's sandbox at another address.
+pub(super) fn provider(authority: &str) -> Provider<'_> {
+    Provider { token_endpoint: authority, loopback_http: true, ..Provider::INTUIT_SANDBOX }
+}
+
+/// The app's keys.
+pub(crate) fn keys() -> Keys<'static> {
+    Keys {
+        client_id: CLIENT_ID,
+        client_secret: ClientSecret::new(CLIENT_SECRET),
+        redirect_uris: &[REDIRECT_URI],
+        further_scopes: &[],
+        state_key: Some(StateKey::new(STATE_KEY)),
+    }
+}
+
+impl<'a> Worker<'a> {
+    pub(super) fn new(port: &'a Port, provider: &'a Provider<'a>, place: &Place) -> Result<Self> {
+        Ok(Self {
+            port,
+            app: App::new(provider, keys()).map_err(told)?,
+            vault: Vault::open(port, place)?,
+            http: Client::new(Options::default()),
+        })
+    }
+
+    pub(super) fn carry_out(&self, ask: &Ask) -> Done {
+        let (result, realm) = match ask {
+            Ask::Use(realm) => (self.token(realm, Input::Demand), realm),
+            Ask::Tick(realm) => (self.token(realm, Input::Tick), realm),
+            Ask::Callback { realm, query } => (self.callback(realm, query), realm),
+        };
+        match result {
+            Ok(done) => done,
+            // The store knows when it is due, and is asked again by whoever lives.
+            Err(why) => Done { token: Err(format!("{realm}: {why}")), due: Some(self.port.own() + 300) },
+        }
+    }
+
+    fn token(&self, realm: &str, first: Input<'_>) -> Result<Done> {
+        let mut grant = self.load(realm)?;
+        let why = self.settle(&mut grant, first).err();
+        Ok(self.done(&grant, why))
+    }
+
+    fn done(&self, grant: &Grant, why: Option<String>) -> Done {
+        let due = due_at(&self.app, &grant.session);
+        let now = self.now();
+        let token = match (grant.session.access_token(now), why) {
+            (Some(token), _) => Ok(fingerprint_of(token.expose())),
+            (None, Some(why)) => Err(why),
+            (None, None) => Err(format!("no token now: {:?}", grant.session.phase().grant)),
+        };
+        Done { token, due: due.map(|at| self.port.own() + at.saturating_sub(now.unix())) }
+    }
+
+    /// The store's time where it has a clock: all of a fleet live by that.
+    fn now(&self) -> Time {
+        Time::from_unix(self.vault.now())
+    }
+
+    // ------------------------------------------------------------------------------------------------------ reading
+
+    fn name(&self, realm: &str) -> Result<Name> {
+        Name::new(format!("{:08x}", self.app.fingerprint()), self.app.provider().name, realm).map_err(told)
+    }
+
+    fn find(&self, realm: &str) -> Result<Grant> {
+        let name = self.name(realm)?;
+        let Some(loaded) = self.vault.load(&name)? else {
+            return Ok(Grant { name, session: Box::new(Session::new(&self.app)), generation: None, code: None });
+        };
+        let session = self.restore(&loaded)?;
+        Ok(Grant { name, session, generation: Some(loaded.generation), code: None })
+    }
+
+    fn load(&self, realm: &str) -> Result<Grant> {
+        match self.find(realm)? {
+            grant if grant.generation.is_some() => Ok(grant),
+            _ => Err("not connected".into()),
+        }
+    }
+
+    fn restore(&self, loaded: &Loaded) -> Result<Box<Session>> {
+        let record = parse(loaded)?;
+        Session::restore(&self.app, &record).map(Box::new).map_err(told)
+    }
+
+    fn replace(&self, grant: &mut Grant, loaded: Option<Loaded>) -> Result<()> {
+        let loaded = loaded.ok_or("the row was removed")?;
+        grant.session = self.restore(&loaded)?;
+        grant.generation = Some(loaded.generation);
+        Ok(())
+    }
+
+    // ------------------------------------------------------------------------------------------------------- acting
+
+    fn callback(&self, realm: &str, query: &str) -> Result<Done> {
+        let mut grant = self.find(realm)?;
+        grant.code = Some(code_of(query));
+        let why = self.act(&mut grant, |_| Some(Input::Callback { text: query, binding: &[] })).err();
+        Ok(self.done(&grant, why))
+    }
+
+    /// Acts, and again for as long as the next try is near.
+    fn settle(&self, grant: &mut Grant, first: Input<'_>) -> Result<()> {
+        let deadline = self.now().plus(PATIENCE_SECONDS);
+        let mut last = self.act(grant, |_| Some(first))?;
+        while let Some(retry_at) = last.as_ref().and_then(next_try).filter(|retry_at| *retry_at <= deadline) {
+            self.sleep_until(retry_at);
+            last = self.act(grant, |_| Some(Input::Tick))?;
+        }
+        Ok(())
+    }
+
+    fn sleep_until(&self, until: Time) {
+        self.port.sleep(u64::from(until.since(self.now())));
+    }
+
+    /// Hands an input in and carries out all that follows; returns what was told last.
+    fn act<'i>(
+        &self,
+        grant: &mut Grant,
+        input: impl Fn(&Session) -> Option<Input<'i>>,
+    ) -> Result<Option<Tell>> {
+        let deadline = self.now().plus(PATIENCE_SECONDS);
+        loop {
+            let Some(input) = input(&grant.session) else { return Ok(None) };
+            let effects = match grant.session.handle(&self.app, self.now(), input) {
+                Err(Error::Refused(Refused::Wait { until })) if until <= deadline => {
+                    self.sleep_until(until);
+                    let loaded = self.vault.load(&grant.name)?;
+                    self.replace(grant, loaded)?;
+                    continue;
+                }
+                other => other.map_err(told)?,
+            };
+            if effects.store.is_none() {
+                return Ok(effects.tell);
+            }
+            match self.take_lease(grant, effects)? {
+                Begun::Claimed(lease) => return self.carry_out_effects(grant, &lease, effects),
+                Begun::Held => {
+                    if self.now() >= deadline {
+                        return Err("another process is at work on this grant".into());
+                    }
+                    self.port.sleep(5);
+                    let loaded = self.vault.load(&grant.name)?;
+                    match loaded {
+                        // A first consent that another process is just storing.
+                        None if grant.generation.is_none() => {}
+                        loaded => self.replace(grant, loaded)?,
+                    }
+                }
+                Begun::MovedOn(current) => self.replace(grant, current)?,
+            }
+        }
+    }
+
+    fn take_lease(&self, grant: &mut Grant, effects: Effects) -> Result<Begun> {
+        let exchanges = effects.send.is_some_and(|call| call.purpose == Purpose::Exchange);
+        if exchanges && let Some(code) = grant.code.take() {
+            let keep_until = self.vault.now() + 200_000;
+            if self.vault.spend(&code, keep_until)? == Spend::SpentBefore {
+                return Err(Refused::CodeSpent.to_string());
+            }
+        }
+        let bytes = self.bytes(&grant.session)?;
+        Ok(match self.vault.claim(&grant.name, grant.generation, self.write(&grant.session, &bytes))? {
+            Claim::Claimed(lease) => {
+                grant.generation = Some(lease.epoch());
+                Begun::Claimed(lease)
+            }
+            Claim::Held { .. } => Begun::Held,
+            Claim::MovedOn(current) => Begun::MovedOn(current),
+        })
+    }
+
+    fn carry_out_effects(&self, grant: &mut Grant, lease: &Lease, effects: Effects) -> Result<Option<Tell>> {
+        self.saved(grant, effects)?;
+        let mut tell = effects.tell;
+        let mut send = effects.send;
+        if send.is_none() {
+            self.vault.release(lease)?;
+        }
+        while let Some(call) = send {
+            let reply = self.send(&grant.session, call)?;
+            let effects = self.take_answer(grant, call, &reply)?;
+            tell = effects.tell.or(tell);
+            send = effects.send;
+            let then = if send.is_some() { Then::Hold { seconds: LEASE_SECONDS } } else { Then::Release };
+            if !self.commit(grant, lease, then)? {
+                return Ok(tell);
+            }
+            self.saved(grant, effects)?;
+        }
+        Ok(tell)
+    }
+
+    fn saved(&self, grant: &mut Grant, effects: Effects) -> Result<()> {
+        if let Some(revision) = effects.store {
+            let saved = grant.session.handle(&self.app, self.now(), Input::Saved(revision));
+            let _ = saved.map_err(told)?;
+        }
+        Ok(())
+    }
+
+    fn send(&self, session: &Session, call: Call) -> Result<Reply> {
+        let request = session.request(&self.app, call).map_err(told)?;
+        let mut buffer = vec![0; request.length()];
+        let http = request.write(&mut buffer).map_err(told)?;
+        Ok(self.http.carry_out(&http))
+    }
+
+    fn take_answer(&self, grant: &mut Grant, call: Call, reply: &Reply) -> Result<Effects> {
+        let mut answer = |received| grant.session.handle(&self.app, self.now(), Input::Answer(call, received));
+        match answer(reply.received()) {
+            Err(Error::TooLong(_)) => answer(Received::NoAnswer).map_err(told),
+            other => other.map_err(told),
+        }
+    }
+
+    // --------------------------------------------------------------------------------------------------- committing
+
+    /// `false` where another process had taken the row over, and what came was merged.
+    fn commit(&self, grant: &mut Grant, lease: &Lease, then: Then) -> Result<bool> {
+        let bytes = self.bytes(&grant.session)?;
+        let mut pause = 1;
+        loop {
+            match self.vault.commit(lease, self.write(&grant.session, &bytes), then) {
+                Ok(Commit::Committed { generation }) => {
+                    grant.generation = Some(generation);
+                    return Ok(true);
+                }
+                Ok(Commit::FencedOut(current)) => return self.merge(grant, current).map(|()| false),
+                Err(_) => {
+                    // What came is nowhere else: it is kept here until the store takes it.
+                    self.port.sleep(pause);
+                    pause = (pause * 2).min(300);
+                }
+            }
+        }
+    }
+
+    /// Fenced out: what came is neither written over the newer record nor dropped (I5).
+    fn merge(&self, grant: &mut Grant, mut current: Option<Loaded>) -> Result<()> {
+        loop {
+            let loaded = current.ok_or("the row was removed")?;
+            let record = parse(&loaded)?;
+            let effects = grant.session.merge(&self.app, self.now(), &record).map_err(told)?;
+            grant.generation = Some(loaded.generation);
+            if effects.store.is_none() {
+                return Ok(());
+            }
+            // The session as it now is holds both. Until it is stored, that of the store and this one's tokens are kept apart
+            // by doing the same again with whatever the store then has.
+            match self.take_lease(grant, effects) {
+                Ok(Begun::Claimed(lease)) => {
+                    self.saved(grant, effects)?;
+                    return self.vault.release(&lease).or(Ok(()));
+                }
+                Ok(Begun::MovedOn(newer)) => current = newer,
+                Ok(Begun::Held) | Err(_) => {
+                    self.port.sleep(5);
+                    current = loop {
+                        match self.vault.load(&grant.name) {
+                            Ok(loaded) => break loaded,
+                            Err(_) => self.port.sleep(60),
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    fn bytes(&self, session: &Session) -> Result<Vec<u8>> {
+        serde_json::to_vec(&session.record(&self.app)).map_err(told)
+    }
+
+    fn write<'b>(&self, session: &Session, bytes: &'b [u8]) -> Write<'b> {
+        Write { record: bytes, revision: session.phase().revision, due_at: due_at(&self.app, session) }
+    }
+}
+
+fn due_at(app: &App<'_>, session: &Session) -> Option<u64> {
+    let phase = Phase { unsaved: false, ..*session.phase() };
+    match phase.due(&app.provider().policy) {
+        Due::Tick(at) => Some(at.unix()),
+        Due::Store | Due::Consent => None,
+    }
+}
+
+fn parse(loaded: &Loaded) -> Result<Record<'_>> {
+    serde_json::from_slice(loaded.record.expose()).map_err(|_| "a stored record is damaged".into())
+}
+
+fn next_try(tell: &Tell) -> Option<Time> {
+    match tell {
+        Tell::NotSent { retry_at }
+        | Tell::AnswerLost { retry_at }
+        | Tell::NoVerdict { retry_at }
+        | Tell::Suspect { retry_at } => Some(*retry_at),
+        _ => None,
+    }
+}
+
+/// Enough to know the code again.
+fn code_of(query: &str) -> Fingerprint {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let code = pairs.find(|(name, _)| name == "code").map_or_else(String::new, |(_, code)| code.into_owned());
+    let print = Print::of(&code).to_string();
+    let mut fingerprint = [0; 32];
+    fingerprint.iter_mut().zip(print.bytes()).for_each(|(to, from)| *to = from);
+    fingerprint
+}
+
+// ------------------------------------------------------------------------------------------------------------ the vault
+
+/// The vault, with a gate on both sides of each verb.
+struct Vault<'a> {
+    port: &'a Port,
+    store: Box<dyn Store>,
+    /// The store's server has a clock of its own.
+    has_clock: bool,
+}
+
+impl<'a> Vault<'a> {
+    fn open(port: &'a Port, place: &Place) -> Result<Self> {
+        let keys = || Keyring::parse(SEALING_KEY).map(evergrant_vault::Keys::Ring).map_err(told);
+        let store: Box<dyn Store> = match place {
+            Place::Sqlite { folder } => {
+                Box::new(Sqlite::open(&folder.join("vault.db"), keys()?).map_err(told)?)
+            }
+            Place::Postgres { url, schema } => {
+                let mut options = PostgresOptions::default();
+                options.schema = format!("{schema}_vault");
+                options.connections = 1;
+                // The server's own clock, on the harness's time: each verb is given the time and not this process's clock.
+                options.clock = evergrant_vault::Clock::Caller;
+                Box::new(OnRuntime::open(Postgres::open(url, keys()?, options)).map_err(told)?)
+            }
+        };
+        Ok(Self { port, store, has_clock: matches!(place, Place::Postgres { .. }) })
+    }
+
+    fn now(&self) -> u64 {
+        if self.has_clock { self.port.truth() } else { self.port.own() }
+    }
+
+    fn verb<T>(
+        &self,
+        name: &str,
+        verb: impl FnOnce(&dyn Store) -> std::result::Result<T, StoreError>,
+    ) -> Result<T> {
+        let down = || format!("{name}: the store is down");
+        self.port.verb(name, down, || verb(self.store.as_ref()).map_err(told))
+    }
+
+    fn load(&self, name: &Name) -> Result<Option<Loaded>> {
+        self.verb("load", |store| store.load(name))
+    }
+
+    fn claim(&self, name: &Name, expected: Option<u64>, intent: Write<'_>) -> Result<Claim> {
+        // The time is read when the verb begins: it may have stood still at the gate before.
+        self.verb("claim", |store| store.claim(self.now(), name, expected, LEASE_SECONDS, intent))
+    }
+
+    fn commit(&self, lease: &Lease, write: Write<'_>, then: Then) -> Result<Commit> {
+        self.verb("commit", |store| store.commit(self.now(), lease, write, then))
+    }
+
+    fn release(&self, lease: &Lease) -> Result<()> {
+        self.verb("release", |store| store.release(lease))
+    }
+
+    fn spend(&self, code: &Fingerprint, keep_until: u64) -> Result<Spend> {
+        self.verb("spend", |store| store.spend(self.now(), code, keep_until))
+    }
+}
