@@ -11,7 +11,12 @@
 //! - An **opportunity** is a stretch of the window, [`OPPORTUNITY_SECONDS`] long, in which the store works, the authority works,
 //!   and at least one worker lives, runs and reaches both.
 //!
-//! A grant that was lost could have been kept, unless it was never safe, or died in danger without an opportunity.
+//! - A fleet is **unsure** from the moment at which a request was not answered, or a worker died at work, until tokens come: the token
+//!   may be stale now. STA-4 lets it be sent again for 24 hours, and not after that.
+//!
+//! A grant that was lost could have been kept, unless nobody ever held a token of it, or it died in danger without an opportunity, or
+//! STA-4's 24 hours went by without one. The last are counted apart: the authority would have taken the token, but no client could
+//! know, and the rule forbids to try.
 
 use evergrant_emulator::authority::{Authority, EndReason, RefreshState};
 
@@ -22,15 +27,35 @@ pub const OPPORTUNITY_SECONDS: u64 = 900;
 pub(crate) struct Book {
     held: Vec<String>,
     ever_held: bool,
-    danger: Option<Danger>,
+    danger: Option<Window>,
+    unsure: Option<Window>,
 }
 
-/// A window in which nothing but older tokens is held.
+/// Seconds for which a token that was not answered may be sent again (STA-4).
+const REPLAY_SECONDS: u64 = 86_400;
+
+/// A time in which a grant must be used, or is lost.
 #[derive(Clone, Copy)]
-struct Danger {
+struct Window {
     until: u64,
     stretch: u64,
     longest: u64,
+}
+
+impl Window {
+    const fn until(until: u64) -> Self {
+        Self { until, stretch: 0, longest: 0 }
+    }
+
+    fn pass(&mut self, from: u64, to: u64, somebody: bool) {
+        let within = to.min(self.until).saturating_sub(from);
+        self.stretch = if somebody { self.stretch + within } else { 0 };
+        self.longest = self.longest.max(self.stretch);
+    }
+
+    const fn had_an_opportunity(&self) -> bool {
+        self.longest >= OPPORTUNITY_SECONDS
+    }
 }
 
 /// What became of a grant.
@@ -42,6 +67,9 @@ pub enum Verdict {
     NeverHeld,
     /// It is lost, and no client could have kept it.
     NobodysFault,
+    /// Its token would still work, but an answer was missing for 24 hours in which nobody could try again, and STA-4 forbids to send
+    /// it after that.
+    Forbidden,
     /// A token that works at the authority was held, and the client does not use it: it threw it away, overwrote it, or gave up.
     ThrownAway,
     /// The code was sent twice, and the authority ended the grant.
@@ -62,6 +90,7 @@ impl Verdict {
             Self::Kept => "kept",
             Self::NeverHeld => "never held",
             Self::NobodysFault => "nobody's fault",
+            Self::Forbidden => "forbidden by STA-4",
             Self::ThrownAway => "thrown away",
             Self::CodeSentTwice => "code sent twice",
             Self::LetDie => "let die",
@@ -73,6 +102,7 @@ impl Book {
     /// That token is held from now on.
     pub(crate) fn hold(&mut self, token: String) {
         self.ever_held = true;
+        self.unsure = None;
         if !self.held.contains(&token) {
             self.held.push(token);
         }
@@ -80,6 +110,11 @@ impl Book {
 
     pub(crate) fn ever_held(&self) -> bool {
         self.ever_held
+    }
+
+    /// A request was not answered, or whoever may have sent one died.
+    pub(crate) fn unanswered(&mut self, now: u64) {
+        self.unsure.get_or_insert(Window::until(now + REPLAY_SECONDS));
     }
 
     /// Looks at the chain again, after something was issued or held.
@@ -94,18 +129,20 @@ impl Book {
         let until = until.max().unwrap_or(now);
         self.danger = match self.danger {
             _ if is_safe || !self.ever_held => None,
-            None => Some(Danger { until, stretch: 0, longest: 0 }),
+            None => Some(Window::until(until)),
             // A second token that nobody holds does not open the window anew; a newly held one lengthens it.
-            Some(danger) => Some(Danger { until: until.max(danger.until), ..danger }),
+            Some(danger) => Some(Window { until: until.max(danger.until), ..danger }),
         };
     }
 
     /// Time passes, in which somebody was able to run, or nobody.
     pub(crate) fn pass(&mut self, from: u64, to: u64, somebody: bool) {
+        let allowed = self.unsure.map_or(u64::MAX, |unsure| unsure.until);
         if let Some(danger) = &mut self.danger {
-            let within = to.min(danger.until).saturating_sub(from);
-            danger.stretch = if somebody { danger.stretch + within } else { 0 };
-            danger.longest = danger.longest.max(danger.stretch);
+            danger.pass(from, to.min(allowed), somebody);
+        }
+        if let Some(unsure) = &mut self.unsure {
+            unsure.pass(from, to, somebody);
         }
     }
 
@@ -113,13 +150,14 @@ impl Book {
     pub(crate) fn verdict(&self, now: u64, authority: &Authority, grant: usize) -> Verdict {
         let works = |token: &String| authority.refresh_token_state(now, token).is_some_and(|state| state.works());
         let end = authority.grant(now, grant).and_then(|grant| grant.end);
+        let missed = |window: Option<Window>| window.is_some_and(|window| !window.had_an_opportunity());
         if !self.ever_held {
             Verdict::NeverHeld
         } else if end.is_some_and(|end| end.reason == EndReason::CodeUsedTwice) {
             Verdict::CodeSentTwice
         } else if self.held.iter().any(works) {
-            Verdict::ThrownAway
-        } else if self.danger.is_some_and(|danger| danger.longest < OPPORTUNITY_SECONDS) {
+            if missed(self.unsure) { Verdict::Forbidden } else { Verdict::ThrownAway }
+        } else if missed(self.danger) {
             Verdict::NobodysFault
         } else {
             Verdict::LetDie

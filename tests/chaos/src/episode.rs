@@ -23,6 +23,8 @@ use crate::wire::Request;
 const START: u64 = 1_800_000_000;
 /// After the last harm a token is asked for this often, so many seconds apart. The core's longest pause is 12 hours.
 const CALM: [u64; 9] = [300, 3_600, 7_200, 14_400, 28_800, 43_200, 43_200, 86_400, 86_400];
+/// How often workers look for what a dead one has left.
+const SWEEP_SECONDS: u64 = 300;
 /// A client that asks to be woken more often than this in an episode is not woken any more.
 const TICKS_MOST: u32 = 400;
 
@@ -114,6 +116,8 @@ pub(crate) struct Episode<'f> {
     book: Book,
     tick_at: Option<u64>,
     ticks: u32,
+    /// The client asks to be woken.
+    wakes: bool,
     store_down_until: u64,
     done_fail: bool,
     outage: Option<(u64, Outage)>,
@@ -159,6 +163,7 @@ impl<'f> Episode<'f> {
             book: Book::default(),
             tick_at: None,
             ticks: 0,
+            wakes: false,
             store_down_until: 0,
             done_fail: false,
             outage: None,
@@ -352,11 +357,24 @@ impl<'f> Episode<'f> {
         Ok(())
     }
 
+    /// A worker that says when it wants to be woken is woken then. One that died left that in the store, where the others' sweep
+    /// finds it.
+    fn sweep_by(&mut self, at: u64) {
+        if self.wakes && self.tick_at.is_none_or(|own| own > at || own <= self.now) {
+            self.tick_at = Some(at);
+            self.at(at, Timer::Tick);
+        }
+    }
+
     fn tick(&mut self) -> Result<(), String> {
         if self.tick_at != Some(self.now) || self.ticks >= TICKS_MOST {
             return Ok(());
         }
         self.tick_at = None;
+        if !self.posts.iter().any(|post| matches!(post.state, State::Idle)) {
+            self.sweep_by(self.now + SWEEP_SECONDS);
+            return Ok(());
+        }
         self.ticks += 1;
         let worker = (self.now % self.posts.len() as u64) as usize;
         self.ask(worker, "tick", Vec::new())
@@ -490,6 +508,10 @@ impl<'f> Episode<'f> {
     fn killed(&mut self, worker: usize) {
         self.fleet.kill(worker);
         self.outcome.kills += 1;
+        if self.posts[worker].op.is_some() {
+            self.book.unanswered(self.now);
+            self.sweep_by(self.now + SWEEP_SECONDS);
+        }
         self.posts[worker] = Post {
             state: State::Dead,
             op: None,
@@ -580,8 +602,12 @@ impl<'f> Episode<'f> {
         let lost = first && post.op.as_ref().is_some_and(|op| op.harms.contains(&unworked));
         self.outcome.struck += u64::from(lost);
         match self.outage {
-            _ if lost || cut => self.trace(|| format!("worker {worker}: its request does not arrive")),
+            _ if lost || cut => {
+                self.book.unanswered(self.now);
+                self.trace(|| format!("worker {worker}: its request does not arrive"));
+            }
             Some((_, Outage::Closed)) => {
+                self.book.unanswered(self.now);
                 self.trace(|| format!("worker {worker}: the authority closes the connection"));
             }
             Some((_, Outage::InvalidGrant)) => {
@@ -635,6 +661,9 @@ impl<'f> Episode<'f> {
             self.outcome.struck += 1;
             self.trace(|| format!("worker {worker}: {harm}"));
         }
+        if harm.is_some() {
+            self.book.unanswered(self.now);
+        }
         match harm {
             Some(Kind::AnswerTorn) => request.tear(answer),
             Some(_) => drop(request),
@@ -673,6 +702,7 @@ impl<'f> Episode<'f> {
         });
         if let Ok(due) = due.parse::<u64>() {
             let at = self.now + due.saturating_sub(own).max(1);
+            self.wakes = true;
             self.tick_at = Some(at);
             self.at(at, Timer::Tick);
         }

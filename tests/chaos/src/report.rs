@@ -15,8 +15,8 @@ pub fn note(line: &str) {
 pub fn table(reports: &[Report]) -> String {
     let mut text = String::from(
         "| Client | Refreshes | Grants | Harms | Kills | Lost, could have been kept | per million refreshes | of these: thrown away \
-         | let die | code sent twice | Nobody's fault | Never held | Dead tokens handed out | Refreshes a second |\n\
-         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+         | let die | code sent twice | Nobody's fault | Forbidden by STA-4 | Never held | Dead tokens handed out | Refreshes a second |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
     for report in reports {
         let million = report.refreshes.max(1) as f64 / 1e6;
@@ -32,6 +32,7 @@ pub fn table(reports: &[Report]) -> String {
             thousands(report.count(Verdict::LetDie)),
             thousands(report.count(Verdict::CodeSentTwice)),
             thousands(report.count(Verdict::NobodysFault)),
+            thousands(report.count(Verdict::Forbidden)),
             thousands(report.count(Verdict::NeverHeld)),
             thousands(report.dead_handed_out),
             thousands((report.refreshes as f64 / report.took.as_secs_f64().max(0.001)) as u64),

@@ -84,7 +84,7 @@ impl Tables {
     pub(crate) fn get(&self, realm: &str) -> Result<Option<Row>> {
         match self {
             Self::Sqlite(connection) => connection
-                .prepare(GET)
+                .prepare(&numbered(GET))
                 .and_then(|mut get| {
                     get.query_row([realm], |row| {
                         Ok(Row { access: row.get(0)?, refresh: row.get(1)?, access_until: row.get(2)? })
@@ -102,7 +102,7 @@ impl Tables {
     pub(crate) fn put(&self, realm: &str, row: &Row) -> Result<()> {
         match self {
             Self::Sqlite(connection) => connection
-                .prepare(PUT)
+                .prepare(&numbered(PUT))
                 .and_then(|mut put| put.execute(params![realm, row.access, row.refresh, row.access_until]))
                 .map(|_| ())
                 .map_err(told),
@@ -119,7 +119,7 @@ impl Tables {
     pub(crate) fn replace(&self, realm: &str, before: &str, row: &Row) -> Result<bool> {
         let count = match self {
             Self::Sqlite(connection) => connection
-                .prepare(REPLACE)
+                .prepare(&numbered(REPLACE))
                 .and_then(|mut replace| {
                     replace.execute(params![realm, row.access, row.refresh, row.access_until, before])
                 })
@@ -149,7 +149,7 @@ impl Tables {
     pub(crate) fn lock(&self, realm: &str, owner: &str, now: i64, until: i64) -> Result<bool> {
         let count = match self {
             Self::Sqlite(connection) => connection
-                .prepare(LOCK)
+                .prepare(&numbered(LOCK))
                 .and_then(|mut lock| lock.execute(params![realm, owner, until, now]))
                 .map(|count| count as u64)
                 .map_err(told)?,
@@ -168,4 +168,9 @@ impl Tables {
             }
         }
     }
+}
+
+/// SQLite numbers `$1` by where it first stands, and `?1` by its number.
+fn numbered(statement: &str) -> String {
+    statement.replace('$', "?")
 }
