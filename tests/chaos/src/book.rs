@@ -121,7 +121,8 @@ impl Book {
     pub(crate) fn review(&mut self, now: u64, authority: &Authority) {
         let state = |token: &String| authority.refresh_token_state(now, token);
         self.held.retain(|token| state(token).is_some_and(|state| state.works()));
-        let is_safe = self.held.iter().any(|token| matches!(state(token), Some(RefreshState::Current { .. })));
+        let is_safe =
+            self.held.iter().any(|token| matches!(state(token), Some(RefreshState::Current { .. })));
         let until = self.held.iter().filter_map(state).filter_map(|state| match state {
             RefreshState::Stale { until } => Some(until),
             _ => None,
@@ -148,7 +149,8 @@ impl Book {
 
     /// Why it is lost, now that the client could not bring a token.
     pub(crate) fn verdict(&self, now: u64, authority: &Authority, grant: usize) -> Verdict {
-        let works = |token: &String| authority.refresh_token_state(now, token).is_some_and(|state| state.works());
+        let works =
+            |token: &String| authority.refresh_token_state(now, token).is_some_and(|state| state.works());
         let end = authority.grant(now, grant).and_then(|grant| grant.end);
         let missed = |window: Option<Window>| window.is_some_and(|window| !window.had_an_opportunity());
         if !self.ever_held {
@@ -159,6 +161,9 @@ impl Book {
             if missed(self.unsure) { Verdict::Forbidden } else { Verdict::ThrownAway }
         } else if missed(self.danger) {
             Verdict::NobodysFault
+        } else if self.danger.is_none() && missed(self.unsure) {
+            // It died of age since.
+            Verdict::Forbidden
         } else {
             Verdict::LetDie
         }

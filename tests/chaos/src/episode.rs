@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use evergrant::{App, Provider, SignedAsk, Time, signed_url};
 use evergrant_emulator::authority::{
-    Authority, AuthorizeRequest, Config, Decision, Environment, Fingerprint, Keys, TokenAnswer,
+    Authority, AuthorizeRequest, Config, Decision, Environment, Fingerprint, Keys, TokenAnswer, TokenGrant,
+    TokenRequest,
 };
 
 use crate::app::{CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, SCOPE};
@@ -26,7 +27,11 @@ const CALM: [u64; 9] = [300, 3_600, 7_200, 14_400, 28_800, 43_200, 43_200, 86_40
 /// How often workers look for what a dead one has left.
 const SWEEP_SECONDS: u64 = 300;
 /// A client that asks to be woken more often than this in an episode is not woken any more.
-const TICKS_MOST: u32 = 400;
+const TICKS_MOST: u32 = 3_000;
+/// When clients give a call up. Whoever stands still longer with its request at the authority is told nothing.
+const CALL_SECONDS: u64 = 30;
+/// An authority that has taken a request in works on it this late at the latest, whether or not anybody waits.
+const LATE_WORK_SECONDS: u64 = 120;
 
 /// What came of an episode.
 #[derive(Debug)]
@@ -66,6 +71,8 @@ enum At {
     Arrived(Box<Request>),
     /// It was worked on.
     Answered(Box<Request>, TokenAnswer),
+    /// It has waited for an answer for as long as it does.
+    GivenUp(Box<Request>),
     /// It waits.
     Sleep(u64),
 }
@@ -81,6 +88,8 @@ enum Timer {
     Race(usize),
     CallbackAgain(usize),
     Tick,
+    /// The authority works on a request that nobody waits for any more.
+    LateWork(usize),
     /// Something ends by itself.
     Mark,
 }
@@ -114,6 +123,8 @@ pub(crate) struct Episode<'f> {
     timers: BinaryHeap<Reverse<(u64, u64, Timer)>>,
     posts: Vec<Post>,
     book: Book,
+    /// Requests that are worked on late, and whose they were.
+    late: Vec<(usize, TokenRequest)>,
     tick_at: Option<u64>,
     ticks: u32,
     /// The client asks to be woken.
@@ -137,7 +148,8 @@ impl<'f> Episode<'f> {
     ) -> Result<Self, String> {
         let keys = Keys::new(Environment::Sandbox, CLIENT_ID, CLIENT_SECRET, [REDIRECT_URI]);
         let config = Config::new([keys]).with_policy(script.rotation());
-        let authority = Authority::new(config, script.seed ^ script.number).map_err(|error| error.to_string())?;
+        let authority =
+            Authority::new(config, script.seed ^ script.number).map_err(|error| error.to_string())?;
         let post = |_| Post { state: State::Idle, op: None, skew: 0, cut_until: 0, fresh: None };
         let posts = (0..fleet.size()).map(post).collect();
         let outcome = Outcome {
@@ -161,6 +173,7 @@ impl<'f> Episode<'f> {
             timers: BinaryHeap::new(),
             posts,
             book: Book::default(),
+            late: Vec::new(),
             tick_at: None,
             ticks: 0,
             wakes: false,
@@ -192,6 +205,12 @@ impl<'f> Episode<'f> {
             if kept { Verdict::Kept } else { self.book.verdict(self.now, &self.authority, self.grant) };
         let verdict = self.outcome.verdict;
         self.trace(|| format!("the grant: {}", verdict.name()));
+        // Whoever is still at work on this grant would take the next one's lines for its own.
+        for worker in 0..self.posts.len() {
+            if !matches!(self.posts[worker].state, State::Idle) {
+                self.fleet.kill(worker);
+            }
+        }
         Ok(self.outcome)
     }
 
@@ -280,6 +299,12 @@ impl<'f> Episode<'f> {
             Timer::Race(first) => self.ask((first + 1) % self.posts.len(), "use", Vec::new()),
             Timer::CallbackAgain(first) => self.ask((first + 1) % self.posts.len(), "callback", Vec::new()),
             Timer::Tick => self.tick(),
+            Timer::LateWork(number) => {
+                if let Some((worker, request)) = self.late.get(number).cloned() {
+                    let _ = self.work(worker, &request);
+                }
+                Ok(())
+            }
             Timer::Mark => Ok(()),
         }
     }
@@ -346,7 +371,8 @@ impl<'f> Episode<'f> {
             ..AuthorizeRequest::default()
         };
         let decision = Decision::Approve { realm: self.realm.clone() };
-        let callback = self.authority.authorize(self.now, &request, decision).map_err(|error| error.to_string())?;
+        let callback =
+            self.authority.authorize(self.now, &request, decision).map_err(|error| error.to_string())?;
         let mut query = form_urlencoded::Serializer::new(String::new());
         callback.parameters().into_iter().for_each(|(name, value)| {
             query.append_pair(name, &value);
@@ -488,6 +514,12 @@ impl<'f> Episode<'f> {
         }
         match (stall, at) {
             (None, at) => self.let_go(worker, at),
+            (Some(seconds), At::Arrived(request)) if seconds > CALL_SECONDS => {
+                self.late.push((worker, request.token.clone()));
+                self.at(self.now + seconds.min(LATE_WORK_SECONDS), Timer::LateWork(self.late.len() - 1));
+                self.stand(worker, CALL_SECONDS, State::Stalled(At::GivenUp(request)));
+                Ok(false)
+            }
             (Some(seconds), at) => {
                 self.stand(worker, seconds, State::Stalled(at));
                 Ok(false)
@@ -521,7 +553,7 @@ impl<'f> Episode<'f> {
         };
         // What it had sent off is worked on all the same; the answer has nowhere to go.
         while let Some(request) = self.fleet.left_behind() {
-            let _ = self.work(&request);
+            let _ = self.work(request.worker, &request.token);
         }
     }
 
@@ -534,6 +566,13 @@ impl<'f> Episode<'f> {
                 return Ok(false);
             }
             At::Store(what) => self.store_gate(worker, &what),
+            At::GivenUp(request) => {
+                self.book.unanswered(self.now);
+                self.trace(|| {
+                    format!("worker {worker}: has waited for {CALL_SECONDS} s, and gives the call up")
+                });
+                drop(request);
+            }
             At::Arrived(request) => return self.arrived(worker, request),
             At::Answered(request, answer) => self.answered(worker, *request, &answer),
         }
@@ -619,31 +658,29 @@ impl<'f> Episode<'f> {
                 request.unavailable();
             }
             None => {
-                let answer = self.work(&request);
+                let answer = self.work(worker, &request.token);
                 return self.at_gate(worker, At::Answered(request, answer));
             }
         }
         Ok(true)
     }
 
-    fn work(&mut self, request: &Request) -> TokenAnswer {
-        let answer = self.authority.token(self.now, &request.token);
-        if request.refreshes() {
+    fn work(&mut self, worker: usize, request: &TokenRequest) -> TokenAnswer {
+        let answer = self.authority.token(self.now, request);
+        let sent = match &request.grant {
+            TokenGrant::RefreshToken { refresh_token } => Some(short(refresh_token)),
+            TokenGrant::AuthorizationCode { .. } => None,
+        };
+        if sent.is_some() {
             self.outcome.refreshes += 1;
             self.outcome.refused += u64::from(answer.is_err());
         }
         self.book.review(self.now, &self.authority);
-        let (worker, refreshes) = (request.worker, request.refreshes());
         let what = match &answer {
             Ok(tokens) => format!("is given {}", short(&tokens.refresh_token)),
             Err(error) => format!("is refused ({:?})", error.cause),
         };
-        let sent = match &request.token.grant {
-            evergrant_emulator::authority::TokenGrant::RefreshToken { refresh_token } if refreshes => {
-                short(refresh_token)
-            }
-            _ => "the code".into(),
-        };
+        let sent = sent.unwrap_or_else(|| "the code".into());
         self.trace(|| format!("worker {worker}: with {sent} {what}"));
         answer
     }
@@ -698,7 +735,9 @@ impl<'f> Episode<'f> {
         let said = self.last.clone();
         self.trace(|| match said {
             Some(Ok(_)) => format!("worker {worker}: has a token"),
-            other => format!("worker {worker}: has none: {}", other.and_then(Result::err).unwrap_or_default()),
+            other => {
+                format!("worker {worker}: has none: {}", other.and_then(Result::err).unwrap_or_default())
+            }
         });
         if let Ok(due) = due.parse::<u64>() {
             let at = self.now + due.saturating_sub(own).max(1);
@@ -762,7 +801,7 @@ impl At {
     fn name(&self) -> &str {
         match self {
             Self::Store(what) => what,
-            Self::Arrived(_) => "request",
+            Self::Arrived(_) | Self::GivenUp(_) => "request",
             Self::Answered(..) => "answer",
             Self::Sleep(_) => "sleep",
         }

@@ -102,7 +102,10 @@ impl Fleet {
         self.workers[worker] = Some(Process { child, input, output, read: Vec::new() });
         match self.wait(worker)? {
             Event::Line(line) if line == "ready" => Ok(()),
-            _ => Err(format!("a worker of {client} does not start; its own words are above", client = self.start.client)),
+            _ => Err(format!(
+                "a worker of {client} does not start; its own words are above",
+                client = self.start.client
+            )),
         }
     }
 

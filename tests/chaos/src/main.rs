@@ -9,12 +9,13 @@ use chaos::{Start, report, worker};
 
 const USAGE: &str = "\
 Usage: chaos [--store sqlite|postgres] [--client NAME|all] [--refreshes N] [--baseline-refreshes N] [--seed N]
-             [--workers N] [--fleets N] [--reductions N]
+             [--first N] [--workers N] [--fleets N] [--reductions N]
        chaos … --episode N [--harms TEXT]    one episode, and what happened in it
 
   --client       evergrant, no-lock, timed-lock, compare-and-swap, delete-on-invalid-grant, huskarl, intuit-oauth; or all
   --refreshes    until the authority has judged so many (10000)
   --baseline-refreshes   the same for all but evergrant; what --refreshes says where it is not given
+  --first        the number of the first episode (0)
   --reductions   losses that are reduced to the fewest harms, for each client (3)
 
 Ends with failure where evergrant lost a grant that could have been kept.
@@ -45,8 +46,19 @@ impl Asked {
             }
         }
         const NAMES: [&str; 13] = [
-            "store", "client", "refreshes", "baseline-refreshes", "seed", "workers", "fleets", "reductions",
-            "episode", "harms", "schema", "authority", "out",
+            "store",
+            "client",
+            "refreshes",
+            "baseline-refreshes",
+            "seed",
+            "workers",
+            "fleets",
+            "reductions",
+            "episode",
+            "harms",
+            "schema",
+            "authority",
+            "first",
         ];
         match pairs.iter().find(|(name, _)| !NAMES.contains(&name.as_str())) {
             Some((name, _)) => Err(format!("there is no option --{name}\n\n{USAGE}")),
@@ -121,6 +133,7 @@ fn plan(asked: &Asked, ground: &Ground, client: &str) -> Result<Plan, String> {
         },
         seed: asked.number("seed", 1)?,
         refreshes: if client == "evergrant" { refreshes } else { baseline },
+        first: asked.number("first", 0)?,
         workers: asked.number("workers", 3)?.max(1) as usize,
         fleets: asked.number("fleets", 2)?.max(1) as usize,
         reductions: asked.number("reductions", 3)? as usize,

@@ -47,7 +47,8 @@ pub fn losses(report: &Report, store: &str) -> String {
     let mut text = String::new();
     for loss in &report.losses {
         let (script, client) = (&loss.script, &report.client);
-        let doubt = if loss.again { "" } else { " (not lost again: a kill between gates came at another moment)" };
+        let doubt =
+            if loss.again { "" } else { " (not lost again: a kill between gates came at another moment)" };
         text.push_str(&format!(
             "{client}: {} under policy {}{doubt}\n    cargo run --release -p chaos -- --store {store} --client {client} --seed {} \
              --episode {} --harms \"{}\"\n",

@@ -20,6 +20,8 @@ pub struct Plan {
     pub seed: u64,
     /// It ends when the authority has judged so many refreshes.
     pub refreshes: u64,
+    /// The number of the first episode.
+    pub first: u64,
     /// Workers of a fleet.
     pub workers: usize,
     /// Fleets at once.
@@ -157,15 +159,16 @@ pub fn one(plan: &Plan, script: &Script) -> Result<Outcome, String> {
 /// A worker cannot be started, ends by itself or hangs.
 pub fn all(plan: &Plan) -> Result<Report, String> {
     let began = Instant::now();
-    let next = AtomicU64::new(0);
-    let shared = Mutex::new((Report { client: plan.start.client.clone(), ..Report::default() }, Instant::now()));
+    let next = AtomicU64::new(plan.first);
+    let shared =
+        Mutex::new((Report { client: plan.start.client.clone(), ..Report::default() }, Instant::now()));
     let lane = |number: usize| {
         let mut lane = Lane::new(plan, number)?;
         loop {
             let script = Script::new(plan.seed, next.fetch_add(1, Ordering::SeqCst), plan.workers);
-            let outcome = lane.live(&script, false).map_err(|why| {
-                format!("episode {} of seed {}: {why}", script.number, script.seed)
-            })?;
+            let outcome = lane
+                .live(&script, false)
+                .map_err(|why| format!("episode {} of seed {}: {why}", script.number, script.seed))?;
             let verdict = outcome.verdict;
             let (reduces, is_done) = {
                 let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);

@@ -122,8 +122,9 @@ impl Script {
     /// The episode of that number. `workers` is how many there are.
     pub fn new(seed: u64, number: u64, workers: usize) -> Self {
         let mut rng = Rng::new(seed ^ (number + 1).wrapping_mul(0xD1B5_4A32_D192_ED03));
-        let policy = ["grace", "grace", "grace", "grace", "sticky", "sticky", "sticky", "hard", "sticky-hard"]
-            [rng.below(9) as usize];
+        let policy =
+            ["grace", "grace", "grace", "grace", "sticky", "sticky", "sticky", "hard", "sticky-hard"]
+                [rng.below(9) as usize];
         // From a busy connector to a monthly report.
         let pace = [3_700, 3_700, 3_700, 4 * 3_600, 25 * 3_600, 25 * 3_600, 75 * 3_600, 20 * 86_400]
             [rng.below(8) as usize];
@@ -223,7 +224,9 @@ impl fmt::Display for Kind {
             Self::Kill { gate, micros, down, fleet } => {
                 write!(f, "kill {gate} {micros} {down}{}", flag(*fleet, " fleet"))
             }
-            Self::Stall { gate, seconds, race } => write!(f, "stall {gate} {seconds}{}", flag(*race, " race")),
+            Self::Stall { gate, seconds, race } => {
+                write!(f, "stall {gate} {seconds}{}", flag(*race, " race"))
+            }
             Self::StoreDown { gate, seconds, done } => {
                 write!(f, "store-down {gate} {seconds}{}", flag(*done, " done"))
             }

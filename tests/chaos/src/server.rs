@@ -14,9 +14,13 @@ pub struct Ground {
 }
 
 enum Kind {
-    Folder { _folder: TempDir },
+    Folder {
+        _folder: TempDir,
+    },
     /// The script ends its server when its input ends.
-    Server { script: Child },
+    Server {
+        script: Child,
+    },
 }
 
 impl Ground {
@@ -55,7 +59,9 @@ impl Ground {
         let mut address = String::new();
         BufReader::new(output).read_line(&mut address).map_err(failed)?;
         if !address.starts_with("postgres://") {
-            return Err("no PostgreSQL server: see above, or run `cargo xtask test chaos`, which installs one".into());
+            return Err(
+                "no PostgreSQL server: see above, or run `cargo xtask test chaos`, which installs one".into(),
+            );
         }
         Ok(Self { address: address.trim().into(), _kind: Kind::Server { script: child } })
     }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use evergrant_emulator::authority::{ClientAuth, TokenAnswer, TokenGrant, TokenRequest};
+use evergrant_emulator::authority::{ClientAuth, TokenAnswer, TokenRequest};
 use serde_json::json;
 
 use crate::app::{BASIC, CLIENT_ID, CLIENT_SECRET};
@@ -20,10 +20,6 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn refreshes(&self) -> bool {
-        matches!(self.token.grant, TokenGrant::RefreshToken { .. })
-    }
-
     /// Reads the next request of that listener. `None`: whoever sent it was gone before it was whole.
     pub(crate) fn accept(listener: &TcpListener) -> Option<Self> {
         let (mut stream, _) = listener.accept().ok()?;
@@ -72,7 +68,8 @@ fn read(stream: &mut TcpStream) -> Option<String> {
         bytes.extend_from_slice(&piece[..count]);
         let text = std::str::from_utf8(&bytes).ok()?;
         if let Some((head, body)) = text.split_once("\r\n\r\n")
-            && body.len() >= header(head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0)
+            && body.len()
+                >= header(head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0)
         {
             return Some(text.to_owned());
         }

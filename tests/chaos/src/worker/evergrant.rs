@@ -1,7 +1,9 @@
 //! evergrant as a worker: session, vault and HTTP, in the order that keeps a grant alive.
 //!
-//! It is the driver of `adapters/cli` on the harness's clock. It is longer-lived, so it does one thing that a command cannot: an
-//! answer that the store does not take is kept in memory and offered again for as long as the process lives.
+//! It is the driver of `adapters/cli` on the harness's clock. It is longer-lived, so it does two things that a command cannot. An
+//! answer that the store does not take is kept in memory and offered again for as long as the process lives. And where it is
+//! unknown whether a claim was written, the process remembers that it has sent nothing, and says so once the store works again:
+//! or the intent would count as sent for ever (STA-4), and a store that is down for a day would cost the grant.
 
 use evergrant::{
     App, Call, ClientSecret, Due, Effects, Error, Input, Keys, Phase, Provider, Purpose, Received, Record,
@@ -19,6 +21,7 @@ use super::port::{Ask, Port};
 use super::{Done, fingerprint_of};
 use crate::app::{CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, SEALING_KEY, STATE_KEY};
 
+const NOT_CONNECTED: &str = "not connected";
 /// As in the command.
 const LEASE_SECONDS: u32 = 90;
 /// Longest wait for a lease, or for the next try, before the caller is told that there is no token now.
@@ -85,7 +88,10 @@ impl<'a> Worker<'a> {
         match result {
             Ok(done) => done,
             // The store knows when it is due, and is asked again by whoever lives.
-            Err(why) => Done { token: Err(format!("{realm}: {why}")), due: Some(self.port.own() + 300) },
+            Err(why) => {
+                let due = (why != NOT_CONNECTED).then(|| self.port.own() + 300);
+                Done { token: Err(format!("{realm}: {why}")), due }
+            }
         }
     }
 
@@ -120,7 +126,12 @@ impl<'a> Worker<'a> {
     fn find(&self, realm: &str) -> Result<Grant> {
         let name = self.name(realm)?;
         let Some(loaded) = self.vault.load(&name)? else {
-            return Ok(Grant { name, session: Box::new(Session::new(&self.app)), generation: None, code: None });
+            return Ok(Grant {
+                name,
+                session: Box::new(Session::new(&self.app)),
+                generation: None,
+                code: None,
+            });
         };
         let session = self.restore(&loaded)?;
         Ok(Grant { name, session, generation: Some(loaded.generation), code: None })
@@ -129,7 +140,7 @@ impl<'a> Worker<'a> {
     fn load(&self, realm: &str) -> Result<Grant> {
         match self.find(realm)? {
             grant if grant.generation.is_some() => Ok(grant),
-            _ => Err("not connected".into()),
+            _ => Err(NOT_CONNECTED.into()),
         }
     }
 
@@ -218,7 +229,14 @@ impl<'a> Worker<'a> {
             }
         }
         let bytes = self.bytes(&grant.session)?;
-        Ok(match self.vault.claim(&grant.name, grant.generation, self.write(&grant.session, &bytes))? {
+        let claimed = self.vault.claim(&grant.name, grant.generation, self.write(&grant.session, &bytes));
+        let claimed = match (claimed, effects.send) {
+            (Err(_), Some(call)) if call.purpose == Purpose::Refresh => {
+                return self.take_back(grant, call, &bytes).map(|current| Begun::MovedOn(Some(current)));
+            }
+            (claimed, _) => claimed?,
+        };
+        Ok(match claimed {
             Claim::Claimed(lease) => {
                 grant.generation = Some(lease.epoch());
                 Begun::Claimed(lease)
@@ -226,6 +244,52 @@ impl<'a> Worker<'a> {
             Claim::Held { .. } => Begun::Held,
             Claim::MovedOn(current) => Begun::MovedOn(current),
         })
+    }
+
+    /// Whether the intent was written is unknown, and it was not carried out: waits for the store, and takes back what it has.
+    fn take_back(&self, grant: &mut Grant, call: Call, intent: &[u8]) -> Result<Loaded> {
+        let found = self.patiently(|| self.vault.load(&grant.name)).ok_or("the row was removed")?;
+        if found.record.expose() != intent {
+            return Ok(found);
+        }
+        // The session is the intent's own, so what did not happen can be told to it.
+        let answered = grant.session.handle(&self.app, self.now(), Input::Answer(call, Received::NotSent));
+        let effects = answered.map_err(told)?;
+        let bytes = self.bytes(&grant.session)?;
+        loop {
+            let write = self.write(&grant.session, &bytes);
+            match self.vault.claim(&grant.name, Some(found.generation), write) {
+                Ok(Claim::Claimed(lease)) => {
+                    grant.generation = Some(lease.epoch());
+                    self.saved(grant, effects)?;
+                    // It runs out by itself where this fails.
+                    let _ = self.vault.release(&lease);
+                    return Err("the store was down before anything was sent".into());
+                }
+                Ok(Claim::MovedOn(current)) => {
+                    let current = current.ok_or("the row was removed")?;
+                    if current.record.expose() == bytes {
+                        // Its answer was lost, too.
+                        return Err("the store was down before anything was sent".into());
+                    }
+                    return Ok(current);
+                }
+                // The lease may be this process's own, of the claim that was not answered.
+                Ok(Claim::Held { .. }) | Err(_) => self.port.sleep(30),
+            }
+        }
+    }
+
+    /// Asks the store until it answers.
+    fn patiently<T>(&self, verb: impl Fn() -> Result<T>) -> T {
+        let mut pause = 1;
+        loop {
+            match verb() {
+                Ok(done) => return done,
+                Err(_) => self.port.sleep(pause),
+            }
+            pause = (pause * 2).min(300);
+        }
     }
 
     fn carry_out_effects(&self, grant: &mut Grant, lease: &Lease, effects: Effects) -> Result<Option<Tell>> {
@@ -265,7 +329,8 @@ impl<'a> Worker<'a> {
     }
 
     fn take_answer(&self, grant: &mut Grant, call: Call, reply: &Reply) -> Result<Effects> {
-        let mut answer = |received| grant.session.handle(&self.app, self.now(), Input::Answer(call, received));
+        let mut answer =
+            |received| grant.session.handle(&self.app, self.now(), Input::Answer(call, received));
         match answer(reply.received()) {
             Err(Error::TooLong(_)) => answer(Received::NoAnswer).map_err(told),
             other => other.map_err(told),
@@ -314,12 +379,7 @@ impl<'a> Worker<'a> {
                 Ok(Begun::MovedOn(newer)) => current = newer,
                 Ok(Begun::Held) | Err(_) => {
                     self.port.sleep(5);
-                    current = loop {
-                        match self.vault.load(&grant.name) {
-                            Ok(loaded) => break loaded,
-                            Err(_) => self.port.sleep(60),
-                        }
-                    };
+                    current = self.patiently(|| self.vault.load(&grant.name));
                 }
             }
         }

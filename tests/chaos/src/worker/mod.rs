@@ -45,22 +45,23 @@ fn parameter(query: &str, name: &str) -> String {
 /// # Errors
 /// The store cannot be opened, or there is no such client.
 pub fn serve(client: &str, store: &str, schema: &str, authority: &str) -> Result<(), String> {
-    let port = Port::default();
+    // For as long as the process lives: what a client holds of it must not be borrowed.
+    let port: &'static Port = Box::leak(Box::default());
     let place = place_of(store, schema);
-    let plain = |way| plain::Worker::new(&port, authority, &place, way);
+    let plain = |way| plain::Worker::new(port, authority, &place, way);
     match client {
         "evergrant" => {
             let provider = evergrant::provider(authority);
-            let worker = evergrant::Worker::new(&port, &provider, &place)?;
-            answer(&port, |ask| worker.carry_out(ask));
+            let worker = evergrant::Worker::new(port, &provider, &place)?;
+            answer(port, |ask| worker.carry_out(ask));
         }
-        "no-lock" => serve_plain(&port, &plain(Way::NoLock)?),
-        "timed-lock" => serve_plain(&port, &plain(Way::TimedLock)?),
-        "compare-and-swap" => serve_plain(&port, &plain(Way::CompareAndSwap)?),
-        "delete-on-invalid-grant" => serve_plain(&port, &plain(Way::DeleteOnInvalidGrant)?),
+        "no-lock" => serve_plain(port, &plain(Way::NoLock)?),
+        "timed-lock" => serve_plain(port, &plain(Way::TimedLock)?),
+        "compare-and-swap" => serve_plain(port, &plain(Way::CompareAndSwap)?),
+        "delete-on-invalid-grant" => serve_plain(port, &plain(Way::DeleteOnInvalidGrant)?),
         "huskarl" => {
-            let mut worker = huskarl::Worker::new(&port, authority, &place)?;
-            answer(&port, |ask| worker.carry_out(ask));
+            let mut worker = huskarl::Worker::new(port, authority, &place)?;
+            answer(port, |ask| worker.carry_out(ask));
         }
         other => return Err(format!("there is no client {other:?}")),
     }

@@ -91,8 +91,11 @@ impl<'a> Worker<'a> {
             let now = self.now();
             if self.verb("lock", |tables| tables.lock(realm, &self.owner, now, now + LOCK_SECONDS))? {
                 let row = self.read(realm)?;
-                let done =
-                    if self.is_fresh(&row) { Ok(fingerprint_of(&row.access)) } else { self.refresh(realm, &row) };
+                let done = if self.is_fresh(&row) {
+                    Ok(fingerprint_of(&row.access))
+                } else {
+                    self.refresh(realm, &row)
+                };
                 // It runs out by itself where this fails.
                 let _ = self.verb("unlock", |tables| tables.unlock(realm, &self.owner));
                 return done;
@@ -124,9 +127,7 @@ impl<'a> Worker<'a> {
 
     fn store(&self, realm: &str, before: &Row, new: &Row) -> Result<String> {
         let put = || match self.way {
-            Way::CompareAndSwap => {
-                self.verb("replace", |tables| tables.replace(realm, &before.refresh, new))
-            }
+            Way::CompareAndSwap => self.verb("replace", |tables| tables.replace(realm, &before.refresh, new)),
             _ => self.verb("put", |tables| tables.put(realm, new)).map(|()| true),
         };
         for wait in 1..=PUT_TRIES {

@@ -65,7 +65,8 @@ impl Port {
 
     pub(super) fn say(&self, line: &str) {
         let mut out = io::stdout().lock();
-        let said = out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+        let said =
+            out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
         if said.is_err() {
             // Nobody is there any more.
             std::process::exit(0);
