@@ -5,6 +5,7 @@
 //! unknown whether a claim was written, the process remembers that it has sent nothing, and says so once the store works again:
 //! or the intent would count as sent for ever (STA-4), and a store that is down for a day would cost the grant.
 
+use evergrant::phase::{Doubt, Grant as State, Lost};
 use evergrant::{
     App, Call, ClientSecret, Due, Effects, Error, Input, Keys, Phase, Provider, Purpose, Received, Record,
     Refused, Session, StateKey, Tell, Time,
@@ -22,6 +23,9 @@ use super::{Done, fingerprint_of};
 use crate::app::{CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, SEALING_KEY, STATE_KEY};
 
 const NOT_CONNECTED: &str = "not connected";
+/// After an answer was lost and the token was sent again, it is refreshed once more this much later: the authority may have worked on
+/// the lost request in the meantime, and then it is the second token that has been stale since, and dies 24 hours later (STA-2).
+const ONCE_MORE_SECONDS: u64 = 6 * 3_600;
 /// As in the command.
 const LEASE_SECONDS: u32 = 90;
 /// Longest wait for a lease, or for the next try, before the caller is told that there is no token now.
@@ -39,6 +43,10 @@ struct Grant {
     session: Box<Session>,
     generation: Option<u64>,
     code: Option<Fingerprint>,
+    /// When it was to be looked at, as the store has it.
+    due_at: Option<u64>,
+    /// When it is refreshed once more.
+    once_more_at: Option<u64>,
 }
 
 enum Begun {
@@ -82,7 +90,7 @@ impl<'a> Worker<'a> {
     pub(super) fn carry_out(&self, ask: &Ask) -> Done {
         let (result, realm) = match ask {
             Ask::Use(realm) => (self.token(realm, Input::Demand), realm),
-            Ask::Tick(realm) => (self.token(realm, Input::Tick), realm),
+            Ask::Tick(realm) => (self.tick(realm), realm),
             Ask::Callback { realm, query } => (self.callback(realm, query), realm),
         };
         match result {
@@ -101,8 +109,17 @@ impl<'a> Worker<'a> {
         Ok(self.done(&grant, why))
     }
 
+    fn tick(&self, realm: &str) -> Result<Done> {
+        let mut grant = self.load(realm)?;
+        let is_due = |at: Option<u64>| at.is_some_and(|at| at <= self.now().unix());
+        // The store says that it is due, and the session does not: it is to be refreshed once more.
+        let once_more = is_due(grant.due_at) && !is_due(due_at(&self.app, &grant.session));
+        let why = self.settle(&mut grant, if once_more { Input::Refresh } else { Input::Tick }).err();
+        Ok(self.done(&grant, why))
+    }
+
     fn done(&self, grant: &Grant, why: Option<String>) -> Done {
-        let due = due_at(&self.app, &grant.session);
+        let due = self.due_of(grant);
         let now = self.now();
         let token = match (grant.session.access_token(now), why) {
             (Some(token), _) => Ok(fingerprint_of(token.expose())),
@@ -126,15 +143,19 @@ impl<'a> Worker<'a> {
     fn find(&self, realm: &str) -> Result<Grant> {
         let name = self.name(realm)?;
         let Some(loaded) = self.vault.load(&name)? else {
+            let session = Box::new(Session::new(&self.app));
             return Ok(Grant {
                 name,
-                session: Box::new(Session::new(&self.app)),
+                session,
                 generation: None,
                 code: None,
+                due_at: None,
+                once_more_at: None,
             });
         };
         let session = self.restore(&loaded)?;
-        Ok(Grant { name, session, generation: Some(loaded.generation), code: None })
+        let (generation, due_at) = (Some(loaded.generation), loaded.due_at);
+        Ok(Grant { name, session, generation, code: None, due_at, once_more_at: None })
     }
 
     fn load(&self, realm: &str) -> Result<Grant> {
@@ -152,7 +173,7 @@ impl<'a> Worker<'a> {
     fn replace(&self, grant: &mut Grant, loaded: Option<Loaded>) -> Result<()> {
         let loaded = loaded.ok_or("the row was removed")?;
         grant.session = self.restore(&loaded)?;
-        grant.generation = Some(loaded.generation);
+        (grant.generation, grant.due_at, grant.once_more_at) = (Some(loaded.generation), loaded.due_at, None);
         Ok(())
     }
 
@@ -229,7 +250,7 @@ impl<'a> Worker<'a> {
             }
         }
         let bytes = self.bytes(&grant.session)?;
-        let claimed = self.vault.claim(&grant.name, grant.generation, self.write(&grant.session, &bytes));
+        let claimed = self.vault.claim(&grant.name, grant.generation, self.write(grant, &bytes));
         let claimed = match (claimed, effects.send) {
             (Err(_), Some(call)) if call.purpose == Purpose::Refresh => {
                 return self.take_back(grant, call, &bytes).map(|current| Begun::MovedOn(Some(current)));
@@ -257,7 +278,7 @@ impl<'a> Worker<'a> {
         let effects = answered.map_err(told)?;
         let bytes = self.bytes(&grant.session)?;
         loop {
-            let write = self.write(&grant.session, &bytes);
+            let write = self.write(grant, &bytes);
             match self.vault.claim(&grant.name, Some(found.generation), write) {
                 Ok(Claim::Claimed(lease)) => {
                     grant.generation = Some(lease.epoch());
@@ -329,6 +350,14 @@ impl<'a> Worker<'a> {
     }
 
     fn take_answer(&self, grant: &mut Grant, call: Call, reply: &Reply) -> Result<Effects> {
+        let was_lost = is_answer_missing(&grant.session);
+        let effects = self.hand_in_answer(grant, call, reply)?;
+        let came = matches!(effects.tell, Some(Tell::Refreshed(_)));
+        grant.once_more_at = (was_lost && came).then(|| self.now().unix() + ONCE_MORE_SECONDS);
+        Ok(effects)
+    }
+
+    fn hand_in_answer(&self, grant: &mut Grant, call: Call, reply: &Reply) -> Result<Effects> {
         let mut answer =
             |received| grant.session.handle(&self.app, self.now(), Input::Answer(call, received));
         match answer(reply.received()) {
@@ -344,7 +373,7 @@ impl<'a> Worker<'a> {
         let bytes = self.bytes(&grant.session)?;
         let mut pause = 1;
         loop {
-            match self.vault.commit(lease, self.write(&grant.session, &bytes), then) {
+            match self.vault.commit(lease, self.write(grant, &bytes), then) {
                 Ok(Commit::Committed { generation }) => {
                     grant.generation = Some(generation);
                     return Ok(true);
@@ -389,8 +418,12 @@ impl<'a> Worker<'a> {
         serde_json::to_vec(&session.record(&self.app)).map_err(told)
     }
 
-    fn write<'b>(&self, session: &Session, bytes: &'b [u8]) -> Write<'b> {
-        Write { record: bytes, revision: session.phase().revision, due_at: due_at(&self.app, session) }
+    fn write<'b>(&self, grant: &Grant, bytes: &'b [u8]) -> Write<'b> {
+        Write { record: bytes, revision: grant.session.phase().revision, due_at: self.due_of(grant) }
+    }
+
+    fn due_of(&self, grant: &Grant) -> Option<u64> {
+        due_at(&self.app, &grant.session).into_iter().chain(grant.once_more_at).min()
     }
 }
 
@@ -404,6 +437,11 @@ fn due_at(app: &App<'_>, session: &Session) -> Option<u64> {
 
 fn parse(loaded: &Loaded) -> Result<Record<'_>> {
     serde_json::from_slice(loaded.record.expose()).map_err(|_| "a stored record is damaged".into())
+}
+
+/// A refresh was sent before this one, and it is not known what became of it.
+fn is_answer_missing(session: &Session) -> bool {
+    matches!(session.phase().grant, State::Refreshing { doubt: Doubt { lost: Lost::Since(_), .. }, .. })
 }
 
 fn next_try(tell: &Tell) -> Option<Time> {
