@@ -5,7 +5,7 @@
 //! unknown whether a claim was written, the process remembers that it has sent nothing, and says so once the store works again:
 //! or the intent would count as sent for ever (STA-4), and a store that is down for a day would cost the grant.
 
-use evergrant::phase::{Doubt, Grant as State, Lost};
+use evergrant::phase::{Doubt, Grant as State, Lost, Reason};
 use evergrant::{
     App, Call, ClientSecret, Due, Effects, Error, Input, Keys, Phase, Provider, Purpose, Received, Record,
     Refused, Session, StateKey, Tell, Time,
@@ -269,17 +269,16 @@ impl<'a> Worker<'a> {
 
     /// Whether the intent was written is unknown, and it was not carried out: waits for the store, and takes back what it has.
     fn take_back(&self, grant: &mut Grant, call: Call, intent: &[u8]) -> Result<Loaded> {
-        let found = self.patiently(|| self.vault.load(&grant.name)).ok_or("the row was removed")?;
-        if found.record.expose() != intent {
-            return Ok(found);
-        }
         // The session is the intent's own, so what did not happen can be told to it.
         let answered = grant.session.handle(&self.app, self.now(), Input::Answer(call, Received::NotSent));
-        let effects = answered.map_err(told)?;
-        let bytes = self.bytes(&grant.session)?;
+        let mut effects = answered.map_err(told)?;
+        let mut found = self.patiently(|| self.vault.load(&grant.name)).ok_or("the row was removed")?;
         loop {
-            let write = self.write(grant, &bytes);
-            match self.vault.claim(&grant.name, Some(found.generation), write) {
+            if found.record.expose() != intent && !self.succeeds(grant, &found, &mut effects)? {
+                return Ok(found);
+            }
+            let bytes = self.bytes(&grant.session)?;
+            match self.vault.claim(&grant.name, Some(found.generation), self.write(grant, &bytes)) {
                 Ok(Claim::Claimed(lease)) => {
                     grant.generation = Some(lease.epoch());
                     self.saved(grant, effects)?;
@@ -288,17 +287,29 @@ impl<'a> Worker<'a> {
                     return Err("the store was down before anything was sent".into());
                 }
                 Ok(Claim::MovedOn(current)) => {
-                    let current = current.ok_or("the row was removed")?;
-                    if current.record.expose() == bytes {
+                    found = current.ok_or("the row was removed")?;
+                    if found.record.expose() == bytes {
                         // Its answer was lost, too.
                         return Err("the store was down before anything was sent".into());
                     }
-                    return Ok(current);
                 }
                 // The lease may be this process's own, of the claim that was not answered.
                 Ok(Claim::Held { .. }) | Err(_) => self.port.sleep(30),
             }
         }
+    }
+
+    /// Another process has found the intent, and ended the grant because nobody could say whether it had been sent (STA-4). This one
+    /// can, and no call was made since.
+    fn succeeds(&self, grant: &mut Grant, found: &Loaded, effects: &mut Effects) -> Result<bool> {
+        let theirs = self.restore(found)?;
+        let ended = matches!(theirs.phase().grant, State::Closed { reason: Reason::AnswerLost, .. });
+        if !ended || theirs.phase().calls != grant.session.phase().calls {
+            return Ok(false);
+        }
+        let record = parse(found)?;
+        *effects = grant.session.succeed(&self.app, &record).map_err(told)?;
+        Ok(true)
     }
 
     /// Asks the store until it answers.
