@@ -119,7 +119,8 @@ impl<'a> Worker<'a> {
     }
 
     fn done(&self, grant: &Grant, why: Option<String>) -> Done {
-        let due = self.due_of(grant);
+        // What the row says holds for as long as nothing else was written.
+        let due = self.due_of(grant).into_iter().chain(grant.due_at).min();
         let now = self.now();
         let token = match (grant.session.access_token(now), why) {
             (Some(token), _) => Ok(fingerprint_of(token.expose())),
@@ -259,7 +260,7 @@ impl<'a> Worker<'a> {
         };
         Ok(match claimed {
             Claim::Claimed(lease) => {
-                grant.generation = Some(lease.epoch());
+                (grant.generation, grant.due_at) = (Some(lease.epoch()), None);
                 Begun::Claimed(lease)
             }
             Claim::Held { .. } => Begun::Held,
