@@ -402,7 +402,7 @@ impl<'f> Episode<'f> {
             return Ok(());
         }
         self.ticks += 1;
-        let worker = (self.now % self.posts.len() as u64) as usize;
+        let worker = self.ticks as usize % self.posts.len();
         self.ask(worker, "tick", Vec::new())
     }
 

@@ -156,7 +156,8 @@ impl<'a> Worker<'a> {
         };
         let session = self.restore(&loaded)?;
         let (generation, due_at) = (Some(loaded.generation), loaded.due_at);
-        Ok(Grant { name, session, generation, code: None, due_at, once_more_at: None })
+        let once_more_at = self.once_more_of(&session, due_at);
+        Ok(Grant { name, session, generation, code: None, due_at, once_more_at })
     }
 
     fn load(&self, realm: &str) -> Result<Grant> {
@@ -174,7 +175,8 @@ impl<'a> Worker<'a> {
     fn replace(&self, grant: &mut Grant, loaded: Option<Loaded>) -> Result<()> {
         let loaded = loaded.ok_or("the row was removed")?;
         grant.session = self.restore(&loaded)?;
-        (grant.generation, grant.due_at, grant.once_more_at) = (Some(loaded.generation), loaded.due_at, None);
+        (grant.generation, grant.due_at) = (Some(loaded.generation), loaded.due_at);
+        grant.once_more_at = self.once_more_of(&grant.session, loaded.due_at);
         Ok(())
     }
 
@@ -365,8 +367,15 @@ impl<'a> Worker<'a> {
         let was_lost = is_answer_missing(&grant.session);
         let effects = self.hand_in_answer(grant, call, reply)?;
         let came = matches!(effects.tell, Some(Tell::Refreshed(_)));
-        grant.once_more_at = (was_lost && came).then(|| self.now().unix() + ONCE_MORE_SECONDS);
+        if was_lost && came {
+            grant.once_more_at = Some(self.now().unix() + ONCE_MORE_SECONDS);
+        }
         Ok(effects)
+    }
+
+    /// What the row says of it, where it is not reached yet: a refresh on demand in between does not settle it.
+    fn once_more_of(&self, session: &Session, due: Option<u64>) -> Option<u64> {
+        due.filter(|at| *at > self.now().unix() && due_at(&self.app, session).is_none_or(|own| *at < own))
     }
 
     fn hand_in_answer(&self, grant: &mut Grant, call: Call, reply: &Reply) -> Result<Effects> {
@@ -407,6 +416,8 @@ impl<'a> Worker<'a> {
             let record = parse(&loaded)?;
             let effects = grant.session.merge(&self.app, self.now(), &record).map_err(told)?;
             grant.generation = Some(loaded.generation);
+            // Two requests were under way: which of them the authority has worked on last is not known.
+            grant.once_more_at = Some(self.now().unix() + ONCE_MORE_SECONDS);
             if effects.store.is_none() {
                 return Ok(());
             }
