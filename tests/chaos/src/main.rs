@@ -112,7 +112,6 @@ fn harm(words: &[String]) -> Result<bool, String> {
         let ground = Ground::new(store)?;
         let plan = plan(&asked, &ground, client)?;
         let report = run::all(&plan)?;
-        report::note(&report::losses(&report, store));
         reports.push(report);
     }
     println!("{}", report::table(&reports));

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::book::Verdict;
-use crate::run::Report;
+use crate::run::{Loss, Report};
 
 /// A line for whoever watches.
 pub fn note(line: &str) {
@@ -42,23 +42,25 @@ pub fn table(reports: &[Report]) -> String {
     text
 }
 
-/// The losses that were reduced, each with the command that runs it again.
-pub fn losses(report: &Report, store: &str) -> String {
-    let mut text = String::new();
-    for loss in &report.losses {
-        let (script, client) = (&loss.script, &report.client);
-        let doubt =
-            if loss.again { "" } else { " (not lost again: a kill between gates came at another moment)" };
-        text.push_str(&format!(
-            "{client}: {} under policy {}{doubt}\n    cargo run --release -p chaos -- --store {store} --client {client} --seed {} \
-             --episode {} --harms \"{}\"\n",
-            loss.verdict.name(),
-            script.policy,
-            script.seed,
-            script.number,
-            script.harms_text()
-        ));
-    }
+/// The losses that were reduced.
+pub fn losses(report: &Report) -> String {
+    report.losses.iter().map(|found| loss(&report.client, found) + "\n").collect()
+}
+
+/// A loss with what runs it again.
+pub fn loss(client: &str, loss: &Loss) -> String {
+    let script = &loss.script;
+    let doubt =
+        if loss.again { "" } else { " (not lost again: a kill between gates came at another moment)" };
+    let mut text = format!(
+        "{client}: {} under policy {}{doubt}\n    --client {client} --seed {} --episode {} --harms \"{}\"",
+        loss.verdict.name(),
+        script.policy,
+        script.seed,
+        script.number,
+        script.harms_text()
+    );
+    loss.trace.iter().for_each(|line| text.push_str(&format!("\n    {line}")));
     text
 }
 

@@ -68,6 +68,8 @@ pub struct Loss {
     pub script: Script,
     /// Whether it was lost again when it was run again. Kills between gates come at a real moment, and may miss it.
     pub again: bool,
+    /// What happened, where it was not lost again.
+    pub trace: Vec<String>,
 }
 
 impl Report {
@@ -119,7 +121,7 @@ impl Lane {
     fn reduce(&mut self, script: &Script) -> Result<Loss, String> {
         let mut best = script.clone();
         let Some(mut verdict) = self.fails(&best)? else {
-            return Ok(Loss { verdict: Verdict::Kept, script: best, again: false });
+            return Ok(Loss { verdict: Verdict::Kept, script: best, again: false, trace: Vec::new() });
         };
         let mut next = 0;
         while next < best.harms.len() {
@@ -130,7 +132,7 @@ impl Lane {
                 None => next += 1,
             }
         }
-        Ok(Loss { verdict, script: best, again: true })
+        Ok(Loss { verdict, script: best, again: true, trace: Vec::new() })
     }
 
     /// What was done wrong, in one of three tries.
@@ -179,7 +181,10 @@ pub fn all(plan: &Plan) -> Result<Report, String> {
             };
             if reduces {
                 let loss = lane.reduce(&script)?;
-                let loss = if loss.again { loss } else { Loss { verdict, ..loss } };
+                let loss = if loss.again { loss } else { Loss { verdict, trace: outcome.trace, ..loss } };
+                if plan.progress {
+                    crate::report::note(&crate::report::loss(&plan.start.client, &loss));
+                }
                 shared.lock().unwrap_or_else(PoisonError::into_inner).0.losses.push(loss);
             }
             if is_done {

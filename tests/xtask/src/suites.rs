@@ -23,6 +23,11 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite { name: "rust", about: "the other tests of every crate", run: rust },
     Suite { name: "postgres", about: "the vault on a real PostgreSQL server of its own", run: postgres },
+    Suite {
+        name: "chaos",
+        about: "a slice of the chaos run on SQLite and PostgreSQL: no grant lost that could have been kept",
+        run: chaos,
+    },
     Suite { name: "docs", about: "the examples in the docs", run: docs },
     Suite { name: "bare-metal", about: "core builds for a Cortex-M3", run: bare_metal },
     Suite {
@@ -67,6 +72,12 @@ fn rust() -> Result<(), String> {
 fn postgres() -> Result<(), String> {
     install::postgres()?;
     cargo(&["test", "--quiet", "-p", "evergrant-vault", "--all-features"])
+}
+
+/// The long run is a command of its own (see `tests/chaos`).
+fn chaos() -> Result<(), String> {
+    install::postgres()?;
+    cargo_with(&["test", "--quiet", "-p", "chaos"], &[("CHAOS_POSTGRES", "1")])
 }
 
 fn docs() -> Result<(), String> {
