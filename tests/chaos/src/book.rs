@@ -12,7 +12,8 @@
 //!   and at least one worker lives, runs and reaches both.
 //!
 //! - A fleet is **unsure** from the moment at which a request was not answered, or a worker died at work, until tokens come: the token
-//!   may be stale now. STA-4 lets it be sent again for 24 hours, and not after that.
+//!   may be stale now. STA-4 lets it be sent again for 24 hours, and not after that. (A worker that died before it sent anything counts,
+//!   too: what it had written before says that it was about to.)
 //!
 //! A grant that was lost could have been kept, unless nobody ever held a token of it, or it died in danger without an opportunity, or
 //! STA-4's 24 hours went by without one. The last are counted apart: the authority would have taken the token, but no client could
@@ -28,7 +29,8 @@ pub(crate) struct Book {
     held: Vec<String>,
     ever_held: bool,
     danger: Option<Window>,
-    unsure: Option<Window>,
+    /// One for each time since tokens last came.
+    unsure: Vec<Window>,
 }
 
 /// Seconds for which a token that was not answered may be sent again (STA-4).
@@ -102,7 +104,7 @@ impl Book {
     /// That token is held from now on.
     pub(crate) fn hold(&mut self, token: String) {
         self.ever_held = true;
-        self.unsure = None;
+        self.unsure.clear();
         if !self.held.contains(&token) {
             self.held.push(token);
         }
@@ -114,7 +116,7 @@ impl Book {
 
     /// A request was not answered, or whoever may have sent one died.
     pub(crate) fn unanswered(&mut self, now: u64) {
-        self.unsure.get_or_insert(Window::until(now + REPLAY_SECONDS));
+        self.unsure.push(Window::until(now + REPLAY_SECONDS));
     }
 
     /// Looks at the chain again, after something was issued or held.
@@ -138,13 +140,11 @@ impl Book {
 
     /// Time passes, in which somebody was able to run, or nobody.
     pub(crate) fn pass(&mut self, from: u64, to: u64, somebody: bool) {
-        let allowed = self.unsure.map_or(u64::MAX, |unsure| unsure.until);
+        let allowed = self.unsure.iter().map(|unsure| unsure.until).min().unwrap_or(u64::MAX);
         if let Some(danger) = &mut self.danger {
             danger.pass(from, to.min(allowed), somebody);
         }
-        if let Some(unsure) = &mut self.unsure {
-            unsure.pass(from, to, somebody);
-        }
+        self.unsure.iter_mut().for_each(|unsure| unsure.pass(from, to, somebody));
     }
 
     /// Why it is lost, now that the client could not bring a token.
@@ -152,16 +152,17 @@ impl Book {
         let works =
             |token: &String| authority.refresh_token_state(now, token).is_some_and(|state| state.works());
         let end = authority.grant(now, grant).and_then(|grant| grant.end);
-        let missed = |window: Option<Window>| window.is_some_and(|window| !window.had_an_opportunity());
+        let missed = |window: &Window| !window.had_an_opportunity();
+        let is_forbidden = self.unsure.iter().any(missed);
         if !self.ever_held {
             Verdict::NeverHeld
         } else if end.is_some_and(|end| end.reason == EndReason::CodeUsedTwice) {
             Verdict::CodeSentTwice
         } else if self.held.iter().any(works) {
-            if missed(self.unsure) { Verdict::Forbidden } else { Verdict::ThrownAway }
-        } else if missed(self.danger) {
+            if is_forbidden { Verdict::Forbidden } else { Verdict::ThrownAway }
+        } else if self.danger.as_ref().is_some_and(missed) {
             Verdict::NobodysFault
-        } else if self.danger.is_none() && missed(self.unsure) {
+        } else if self.danger.is_none() && is_forbidden {
             // It died of age since.
             Verdict::Forbidden
         } else {

@@ -383,7 +383,7 @@ impl<'f> Episode<'f> {
         Ok(())
     }
 
-    /// A worker that says when it wants to be woken is woken then. One that died left that in the store, where the others' sweep
+    /// A worker that says when it wants to be woken is woken then. One that died, or stands still, left that in the store, where the others' sweep
     /// finds it.
     fn sweep_by(&mut self, at: u64) {
         if self.wakes && self.tick_at.is_none_or(|own| own > at || own <= self.now) {
@@ -522,6 +522,7 @@ impl<'f> Episode<'f> {
             }
             (Some(seconds), at) => {
                 self.stand(worker, seconds, State::Stalled(at));
+                self.sweep_by(self.now + SWEEP_SECONDS);
                 Ok(false)
             }
         }
