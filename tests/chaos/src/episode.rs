@@ -59,7 +59,7 @@ enum State {
     Idle,
     /// Waits until its own time, or for a stall's end.
     Sleeping,
-    Stalled(At),
+    Stalled(Box<At>),
     Dead,
 }
 
@@ -280,7 +280,7 @@ impl<'f> Episode<'f> {
             Timer::Wake(worker, op) => {
                 let is_it = self.posts[worker].op.as_ref().is_some_and(|current| current.number == op);
                 match std::mem::replace(&mut self.posts[worker].state, State::Idle) {
-                    State::Stalled(at) if is_it => self.go_on(worker, at),
+                    State::Stalled(at) if is_it => self.go_on(worker, *at),
                     State::Sleeping if is_it => self.go_on(worker, At::Sleep(0)),
                     other => {
                         self.posts[worker].state = other;
@@ -375,7 +375,7 @@ impl<'f> Episode<'f> {
             self.authority.authorize(self.now, &request, decision).map_err(|error| error.to_string())?;
         let mut query = form_urlencoded::Serializer::new(String::new());
         callback.parameters().into_iter().for_each(|(name, value)| {
-            query.append_pair(name, &value);
+            query.append_pair(name, value);
         });
         self.query = query.finish();
         self.grant = self.authority.grants(self.now).len().saturating_sub(1);
@@ -517,11 +517,11 @@ impl<'f> Episode<'f> {
             (Some(seconds), At::Arrived(request)) if seconds > CALL_SECONDS => {
                 self.late.push((worker, request.token.clone()));
                 self.at(self.now + seconds.min(LATE_WORK_SECONDS), Timer::LateWork(self.late.len() - 1));
-                self.stand(worker, CALL_SECONDS, State::Stalled(At::GivenUp(request)));
+                self.stand(worker, CALL_SECONDS, State::Stalled(Box::new(At::GivenUp(request))));
                 Ok(false)
             }
             (Some(seconds), at) => {
-                self.stand(worker, seconds, State::Stalled(at));
+                self.stand(worker, seconds, State::Stalled(Box::new(at)));
                 self.sweep_by(self.now + SWEEP_SECONDS);
                 Ok(false)
             }

@@ -31,7 +31,13 @@ fn plan(ground: &Ground, client: &str, refreshes: u64) -> Plan {
 fn loses_none(store: &str, refreshes: u64) -> Report {
     let ground = Ground::new(store).unwrap();
     let report = all(&plan(&ground, "evergrant", refreshes)).unwrap();
-    assert_eq!(report.faults(), 0, "{}\n{}", report::losses(&report), report::table(&[report.clone()]));
+    assert_eq!(
+        report.faults(),
+        0,
+        "{}\n{}",
+        report::losses(&report),
+        report::table(std::slice::from_ref(&report))
+    );
     // It was harmed, and it was not spared by doing nothing.
     assert!(
         report.refreshes >= refreshes && report.struck > report.episodes && report.kills > 0,

@@ -24,7 +24,7 @@ pub(crate) enum Place {
 
 pub(crate) enum Tables {
     Sqlite(Box<Connection>),
-    Postgres { runtime: Runtime, client: RefCell<Client> },
+    Postgres { runtime: Box<Runtime>, client: Box<RefCell<Client>> },
 }
 
 type Result<T> = std::result::Result<T, String>;
@@ -81,7 +81,7 @@ impl Tables {
             client.batch_execute(&open).await.map_err(told)?;
             Ok::<_, String>(client)
         })?;
-        Ok(Self::Postgres { runtime, client: RefCell::new(client) })
+        Ok(Self::Postgres { runtime: Box::new(runtime), client: Box::new(RefCell::new(client)) })
     }
 
     pub(crate) fn get(&self, realm: &str) -> Result<Option<Row>> {
