@@ -22,6 +22,8 @@ use super::port::{Ask, Port};
 use super::{Done, fingerprint_of};
 use crate::app::{CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, SEALING_KEY, STATE_KEY};
 
+/// A call may take so long; the HTTP client gives it up before.
+const CALL_SECONDS: u64 = 40;
 const NOT_CONNECTED: &str = "not connected";
 /// After an answer was lost and the token was sent again, it is refreshed once more this much later: the authority may have worked on
 /// the lost request in the meantime, and then it is the second token that has been stale since, and dies 24 hours later (STA-2).
@@ -302,8 +304,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Another process has found the intent, and ended the grant because nobody could say whether it had been sent (STA-4). This one
-    /// can, and no call was made since.
+    /// Another process has found the intent, and ended the grant because nobody could say what had become of it (STA-4). This one can,
+    /// and no call was made since.
     fn succeeds(&self, grant: &mut Grant, found: &Loaded, effects: &mut Effects) -> Result<bool> {
         let theirs = self.restore(found)?;
         let ended = matches!(theirs.phase().grant, State::Closed { reason: Reason::AnswerLost, .. });
@@ -331,18 +333,26 @@ impl<'a> Worker<'a> {
         self.saved(grant, effects)?;
         let mut tell = effects.tell;
         let mut send = effects.send;
+        let mut lease_until = lease.until();
         if send.is_none() {
             self.vault.release(lease)?;
         }
         while let Some(call) = send {
-            let reply = self.send(&grant.session, call)?;
-            let effects = self.take_answer(grant, call, &reply)?;
+            // Whoever stood still since the claim may have been overtaken: a request that goes out now would make the token stale that
+            // another process has got.
+            let effects = if self.now().unix() + CALL_SECONDS > lease_until {
+                self.hand_in(grant, call, Received::NotSent)?
+            } else {
+                let reply = self.send(&grant.session, call)?;
+                self.take_answer(grant, call, &reply)?
+            };
             tell = effects.tell.or(tell);
             send = effects.send;
             let then = if send.is_some() { Then::Hold { seconds: LEASE_SECONDS } } else { Then::Release };
             if !self.commit(grant, lease, then)? {
                 return Ok(tell);
             }
+            lease_until = self.now().unix() + u64::from(LEASE_SECONDS);
             self.saved(grant, effects)?;
         }
         Ok(tell)
@@ -365,7 +375,10 @@ impl<'a> Worker<'a> {
 
     fn take_answer(&self, grant: &mut Grant, call: Call, reply: &Reply) -> Result<Effects> {
         let was_lost = is_answer_missing(&grant.session);
-        let effects = self.hand_in_answer(grant, call, reply)?;
+        let effects = match self.hand_in(grant, call, reply.received()) {
+            Err(_) => self.hand_in(grant, call, Received::NoAnswer)?,
+            Ok(effects) => effects,
+        };
         let came = matches!(effects.tell, Some(Tell::Refreshed(_)));
         if was_lost && came {
             grant.once_more_at = Some(self.now().unix() + ONCE_MORE_SECONDS);
@@ -378,13 +391,8 @@ impl<'a> Worker<'a> {
         due.filter(|at| *at > self.now().unix() && due_at(&self.app, session).is_none_or(|own| *at < own))
     }
 
-    fn hand_in_answer(&self, grant: &mut Grant, call: Call, reply: &Reply) -> Result<Effects> {
-        let mut answer =
-            |received| grant.session.handle(&self.app, self.now(), Input::Answer(call, received));
-        match answer(reply.received()) {
-            Err(Error::TooLong(_)) => answer(Received::NoAnswer).map_err(told),
-            other => other.map_err(told),
-        }
+    fn hand_in(&self, grant: &mut Grant, call: Call, received: Received<'_>) -> Result<Effects> {
+        grant.session.handle(&self.app, self.now(), Input::Answer(call, received)).map_err(told)
     }
 
     // --------------------------------------------------------------------------------------------------- committing
@@ -413,8 +421,11 @@ impl<'a> Worker<'a> {
     fn merge(&self, grant: &mut Grant, mut current: Option<Loaded>) -> Result<()> {
         loop {
             let loaded = current.ok_or("the row was removed")?;
-            let record = parse(&loaded)?;
-            let effects = grant.session.merge(&self.app, self.now(), &record).map_err(told)?;
+            let mut effects = Effects::default();
+            if !self.succeeds(grant, &loaded, &mut effects)? {
+                let record = parse(&loaded)?;
+                effects = grant.session.merge(&self.app, self.now(), &record).map_err(told)?;
+            }
             grant.generation = Some(loaded.generation);
             // Two requests were under way: which of them the authority has worked on last is not known.
             grant.once_more_at = Some(self.now().unix() + ONCE_MORE_SECONDS);
