@@ -48,6 +48,8 @@ pub(crate) enum Event {
     Died,
 }
 
+/// Longest that a statement of a dead process goes on.
+const SERVER_SETTLES: Duration = Duration::from_millis(20);
 /// A worker that says nothing for so long hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -115,6 +117,11 @@ impl Fleet {
             // It may be gone already.
             let _ = process.child.kill();
             let _ = process.child.wait();
+            if self.start.store.starts_with("postgres://") {
+                // The server may still carry out a statement of the dead process. That takes milliseconds, which must not be hours of
+                // the harness's time.
+                std::thread::sleep(SERVER_SETTLES);
+            }
         }
     }
 
