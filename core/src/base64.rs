@@ -51,43 +51,45 @@ impl Base64UrlUnpadded {
 
 /// Base64 (RFC 4648 §4) of 48 bytes. In constant time: no table is looked into, and no branch taken, for what they are.
 pub(crate) fn encode_block(bytes: &[u8; 48], text: &mut [u8; 64]) {
+    block::<false>(bytes, text);
+}
+
+fn block<const URL: bool>(bytes: &[u8; 48], text: &mut [u8; 64]) {
     for ([first, second, third], four) in bytes.as_chunks::<3>().0.iter().zip(text.as_chunks_mut::<4>().0) {
         *four = [first >> 2, (first & 3) << 4 | second >> 4, (second & 15) << 2 | third >> 6, third & 63];
     }
     for six in text.iter_mut() {
-        *six = letter(*six);
+        *six = letter::<URL>(*six);
     }
 }
 
 /// The letter of six bits. A difference below zero has all its upper bits set, so each step up the alphabet is a mask.
-fn letter(six: u8) -> u8 {
+fn letter<const URL: bool>(six: u8) -> u8 {
+    let (to_62, to_63) = if URL { (13, 49) } else { (15, 3) };
     let value = i16::from(six);
     let past = |last: i16, step: i16| last.wrapping_sub(value) >> 8 & step;
     let letter = i16::from(b'A')
         .wrapping_add(value)
         .wrapping_add(past(25, 6))
         .wrapping_sub(past(51, 75))
-        .wrapping_sub(past(61, 15))
-        .wrapping_add(past(62, 3));
+        .wrapping_sub(past(61, to_62))
+        .wrapping_add(past(62, to_63));
     let [low, _] = letter.to_le_bytes();
     low
 }
 
+/// A block at a time, its end filled up with zeros that are not written.
 fn encode<'b>(bytes: &[u8], out: &'b mut [u8]) -> Result<&'b str, Invalid> {
     let mut at = 0_usize;
-    for group in bytes.chunks(3) {
-        let mut word = 0_u32;
-        for place in 0..3 {
-            word = word << 8 | u32::from(group.get(place).copied().unwrap_or(0));
-        }
-        let filled = group.len().saturating_add(1);
-        for place in 0..4 {
-            if place < filled {
-                *out.get_mut(at).ok_or(Invalid)? = character((word >> 18 & 63) as u8);
-                at = at.saturating_add(1);
-            }
-            word <<= 6;
-        }
+    for part in bytes.chunks(48) {
+        let (mut block_of, mut text) = ([0; 48], [0; 64]);
+        block_of.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+        block::<true>(&block_of, &mut text);
+        let length = part.len().saturating_mul(4).div_ceil(3);
+        let end = at.saturating_add(length);
+        let (room, text) = (out.get_mut(at..end).ok_or(Invalid)?, text.get(..length).ok_or(Invalid)?);
+        room.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
+        at = end;
     }
     out.get(..at).and_then(|text| core::str::from_utf8(text).ok()).ok_or(Invalid)
 }
@@ -98,17 +100,6 @@ const fn within(value: u8, least: u8, most: u8) -> u16 {
     // The sign bit of either difference tells.
     let outside = (value.wrapping_sub(least) | most.wrapping_sub(value)) >> 15;
     !outside as u16
-}
-
-/// The character of six bits, in the alphabet for URLs.
-const fn character(sextet: u8) -> u8 {
-    let letter =
-        place_of(sextet, 0, 25, b'A') | place_of(sextet, 26, 51, b'a') | place_of(sextet, 52, 61, b'0');
-    (letter | place_of(sextet, 62, 62, b'-') | place_of(sextet, 63, 63, b'_')) as u8
-}
-
-const fn place_of(sextet: u8, least: u8, most: u8, from: u8) -> u16 {
-    within(sextet, least, most) & from.wrapping_add(sextet).wrapping_sub(least) as u16
 }
 
 /// The six bits of a character of the alphabet for URLs; more than eight where it is none.
@@ -143,6 +134,12 @@ mod tests {
             let (mut ours, mut theirs) = ([0; 64], [0; 64]);
             encode_block(&bytes, &mut ours);
             assert_eq!(&ours[..], base64ct::Base64::encode(&bytes, &mut theirs).unwrap().as_bytes());
+            let (mut ours, mut theirs) = ([0; 200], [0; 200]);
+            for length in [0, 1, 2, 32, 47, 48, 49, 96, 100] {
+                let bytes = &[bytes, bytes, bytes].concat()[..length];
+                let text = base64ct::Base64UrlUnpadded::encode(bytes, &mut theirs).unwrap();
+                assert_eq!(Base64UrlUnpadded::encode(bytes, &mut ours).unwrap(), text);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use crate::phase::{Doubt, Held, Hint, Lost};
+use crate::phase::{Doubt, Held, Hint};
 use crate::time::Time;
 
 /// Most causes that a diagnosis names.
@@ -167,10 +167,13 @@ fn expired(held: &Held, now: Time) -> Cause {
 }
 
 fn not_latest(held: &Held, doubt: &Doubt, now: Time) -> Cause {
-    let (weight, fact) = match doubt.lost {
-        Lost::Since(first) => (Weight::Likely, Fact::AnswerLost(now.since(first))),
-        Lost::None if held.candidates > 0 => (Weight::Likely, Fact::Candidates(held.candidates)),
-        Lost::None => (Weight::Possible, Fact::Unknown),
+    let lost = doubt.lost_since();
+    let (weight, fact) = if !lost.is_unset() {
+        (Weight::Likely, Fact::AnswerLost(now.since(lost)))
+    } else if held.candidates > 0 {
+        (Weight::Likely, Fact::Candidates(held.candidates))
+    } else {
+        (Weight::Possible, Fact::Unknown)
     };
     Cause { kind: Kind::NotLatest, weight, fact }
 }

@@ -29,7 +29,7 @@
 //! ```
 //! use evergrant::{App, ClientSecret, Input, Keys, Provider, Received, Scopes, Session, Time};
 //!
-//! # struct Disk; impl Disk { fn save(&self, _: &impl serde::Serialize) {} }
+//! # struct Disk; impl Disk { fn save(&self, _: &[u8]) {} }
 //! # struct Net; impl Net { fn post(&self, request: &evergrant::Http) -> &'static str {
 //! #     if request.body().starts_with("grant_type=refresh_token") {
 //! #         r#"{"token_type":"bearer","access_token":"second","refresh_token":"RT-2","expires_in":3600}"#
@@ -50,7 +50,8 @@
 //!     let mut effects = session.handle(&app, now, input)?;
 //!     loop {
 //!         if let Some(revision) = effects.store {
-//!             disk.save(&session.record(&app));
+//!             let mut record = [0; 8192];
+//!             disk.save(session.record(&app).write(&mut record)?);
 //!             let _ = session.handle(&app, now, Input::Saved(revision))?;
 //!         }
 //!         let Some(call) = effects.send else { return Ok(()) };

@@ -1,7 +1,8 @@
 //! The kernel: every transition of a grant's life, and nothing else decides.
 //!
 //! [`step`] is pure: (policy, phase, now, event) → (phase, effects, what becomes of the bytes), or a refusal that changes
-//! nothing. No clock, no random numbers, no bytes: what is here can be explored whole by a model checker.
+//! nothing. No clock, no random numbers, no bytes: what is here can be explored whole by a model checker. Inside, one
+//! [`Move`] is worked on in place, and thrown away whole where the event is refused.
 //!
 //! Two parts live side by side in a [`Phase`]: the [`Consent`] under way and the [`Grant`]. At most one call is in flight
 //! for both, so an exchange and a refresh never cross.
@@ -39,6 +40,8 @@ pub const FOREVER: u32 = u32::MAX;
 
 /// Refresh tokens that a session can hold beside the current one.
 pub const CANDIDATES: u8 = 2;
+/// Refresh tokens that a session can hold.
+const TOKENS: usize = 1 + CANDIDATES as usize;
 
 /// An access token that was rejected this soon after its issue is not replaced sooner (seconds): no busy loop (I8).
 const PACE: u32 = 60;
@@ -58,6 +61,10 @@ pub struct Phase {
     pub consent: Consent,
     /// The grant in place.
     pub grant: Grant,
+    /// What is known of its tokens; [`Held::NOTHING`] where there are none, or none that will ever be sent again.
+    pub held: Held,
+    /// What went wrong since its last good answer.
+    pub doubt: Doubt,
     /// Number of the latest call.
     pub calls: u32,
     /// How many consents have brought tokens.
@@ -110,24 +117,15 @@ pub enum Consent {
     },
 }
 
-/// The grant in place.
+/// The grant in place. What is known of its tokens stands beside it, in [`Phase::held`] and [`Phase::doubt`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Grant {
     /// No consent has brought tokens yet.
     Unlinked,
     /// Tokens are held, and nothing speaks against them.
-    Linked {
-        /// The tokens held.
-        held: Held,
-        /// What went wrong since the last answer.
-        doubt: Doubt,
-    },
+    Linked,
     /// A refresh is in flight.
     Refreshing {
-        /// The tokens held.
-        held: Held,
-        /// What went wrong since the last answer.
-        doubt: Doubt,
         /// The number of the call.
         call: u32,
         /// When it was sent.
@@ -136,19 +134,9 @@ pub enum Grant {
         untried: u8,
     },
     /// A refresh was sent and not answered: the token may be stale at the authority (STA-4).
-    Uncertain {
-        /// The tokens held.
-        held: Held,
-        /// What went wrong since the last answer.
-        doubt: Doubt,
-    },
+    Uncertain,
     /// A refresh was answered `invalid_grant`, which alone proves nothing (REF-4).
-    Suspect {
-        /// The tokens held.
-        held: Held,
-        /// What went wrong since the last answer.
-        doubt: Doubt,
-    },
+    Suspect,
     /// A revocation is in flight. Nothing is handed out any more (REV-1).
     Revoking {
         /// The number of the call.
@@ -165,14 +153,11 @@ pub enum Grant {
         /// Tries so far.
         tries: u8,
     },
-    /// The end; the only way on is a new consent (REV-3).
+    /// The end; the only way on is a new consent (REV-3). What had gone wrong before stays known: a grant that lives again
+    /// has not forgotten it.
     Closed {
         /// Why.
         reason: Reason,
-        /// What was held.
-        held: Held,
-        /// What had gone wrong before: a grant that lives again has not forgotten it.
-        doubt: Doubt,
     },
 }
 
@@ -197,10 +182,9 @@ pub struct Held {
 /// What went wrong since the last good answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Doubt {
-    /// When the current token was first sent with no answer.
-    pub lost: Lost,
-    /// The same of the candidates, in their order: each token has a time of its own in which it may be sent (STA-4).
-    pub candidates_lost: [Lost; CANDIDATES as usize],
+    /// When each token was first sent with no answer, the current one and then the candidates in their order; unset where
+    /// no answer is missing. Each has a time of its own in which it may be sent again (STA-4).
+    pub lost: [Time; TOKENS],
     /// Rounds that ended in `invalid_grant`.
     pub refusals: u8,
     /// Tries in a row without a verdict.
@@ -209,16 +193,6 @@ pub struct Doubt {
     pub hint: Hint,
     /// No request before this.
     pub not_before: Time,
-}
-
-/// Whether a refresh was sent whose answer was lost, and since when the token may be stale for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Lost {
-    /// No answer is missing.
-    #[default]
-    None,
-    /// The first one without an answer was sent then.
-    Since(Time),
 }
 
 /// Something beside the token endpoint that speaks against the grant. It proves nothing, but fewer refusals confirm it.
@@ -302,6 +276,8 @@ pub enum Event {
     Candidate {
         /// When their request was sent.
         issued_at: Time,
+        /// When their refresh token was first sent with no answer; unset where no answer is missing.
+        lost_since: Time,
         /// Their lifetimes.
         issued: Issued,
     },
@@ -556,6 +532,8 @@ impl Phase {
     pub const NEW: Self = Self {
         consent: Consent::None,
         grant: Grant::Unlinked,
+        held: Held::NOTHING,
+        doubt: Doubt::NONE,
         calls: 0,
         generation: 0,
         consumed: Time::UNSET,
@@ -565,40 +543,38 @@ impl Phase {
 
     /// This phase, read back from a store: what was in flight counts as sent and unanswered (STA-4, EXC-3).
     #[must_use]
-    pub const fn restored(self) -> Self {
-        let consent = match self.consent {
+    pub const fn restored(mut self) -> Self {
+        match self.consent {
             // The code itself is never stored, so an exchange that had not left cannot leave any more either.
-            Consent::Unsent { .. } => Consent::Over { call: self.calls, refused: false },
-            Consent::Exchanging { call, .. } => Consent::Over { call, refused: false },
-            Consent::None | Consent::Pending { .. } | Consent::Over { .. } => self.consent,
-        };
-        let grant = match self.grant {
-            Grant::Refreshing { held, doubt, sent_at, .. } => {
-                Grant::Uncertain { held, doubt: Doubt { not_before: Time::UNSET, ..doubt.lost_at(sent_at) } }
+            Consent::Unsent { .. } => self.consent = Consent::Over { call: self.calls, refused: false },
+            Consent::Exchanging { call, .. } => self.consent = Consent::Over { call, refused: false },
+            Consent::None | Consent::Pending { .. } | Consent::Over { .. } => {}
+        }
+        match self.grant {
+            Grant::Refreshing { sent_at, .. } => {
+                self.doubt = Doubt { not_before: Time::UNSET, ..self.doubt.lost_at(sent_at) };
+                self.rest();
             }
             Grant::Revoking { tries, .. } => {
-                Grant::Unrevoked { retry_at: Time::UNSET, tries: tries.saturating_add(1) }
+                self.grant = Grant::Unrevoked { retry_at: Time::UNSET, tries: tries.saturating_add(1) };
             }
             Grant::Unlinked
-            | Grant::Linked { .. }
-            | Grant::Uncertain { .. }
-            | Grant::Suspect { .. }
+            | Grant::Linked
+            | Grant::Uncertain
+            | Grant::Suspect
             | Grant::Unrevoked { .. }
-            | Grant::Closed { .. } => self.grant,
-        };
-        Self { consent, grant, unsaved: false, ..self }
+            | Grant::Closed { .. } => {}
+        }
+        self.unsaved = false;
+        self
     }
 
     /// This phase, as the successor of another session's of the same realm: its record counts as the newer one.
-    #[must_use]
-    pub(crate) fn after(self, other: &Self) -> Self {
-        Self {
-            revision: self.revision.max(other.revision).saturating_add(1),
-            generation: self.generation.max(other.generation.saturating_add(1)),
-            consumed: self.consumed.max(other.consumed),
-            unsaved: true,
-            ..self
-        }
+    pub(crate) fn follow(&mut self, other: &Self) {
+        self.revision = self.revision.max(other.revision).saturating_add(1);
+        self.generation = self.generation.max(other.generation.saturating_add(1));
+        self.consumed = self.consumed.max(other.consumed);
+        self.unsaved = true;
     }
 
     /// What this phase waits for: the earliest of its deadlines, or somebody. A function of the phase alone, so it
@@ -613,18 +589,14 @@ impl Phase {
         let consent = match self.consent {
             Consent::Pending { until } => Some(until),
             Consent::Unsent { until, retry_at, .. } => Some(until.min(retry_at.max(free_at))),
-            Consent::Exchanging { sent_at, .. } => Some(sent_at.plus(policy.call_for)),
+            Consent::Exchanging { .. } => Some(free_at),
             Consent::None | Consent::Over { .. } => None,
         };
         let grant = match self.grant {
-            Grant::Linked { held, doubt }
-            | Grant::Uncertain { held, doubt }
-            | Grant::Suspect { held, doubt } => {
-                Some(refresh_due(policy, &held, &doubt).max(free_at).min(held.end()))
+            Grant::Linked | Grant::Uncertain | Grant::Suspect => {
+                Some(self.refresh_due(policy).max(free_at).min(self.held.end()))
             }
-            Grant::Refreshing { sent_at, .. } | Grant::Revoking { sent_at, .. } => {
-                Some(sent_at.plus(policy.call_for))
-            }
+            Grant::Refreshing { .. } | Grant::Revoking { .. } => Some(free_at),
             Grant::Unrevoked { retry_at, .. } => Some(retry_at.max(free_at)),
             Grant::Unlinked | Grant::Closed { .. } => None,
         };
@@ -649,18 +621,15 @@ impl Phase {
 
     /// What is known of the tokens, while there are any that may be used.
     #[must_use]
-    pub const fn held(&self) -> Option<Held> {
+    pub const fn usable(&self) -> Option<&Held> {
         match self.grant {
-            Grant::Linked { held, .. }
-            | Grant::Refreshing { held, .. }
-            | Grant::Uncertain { held, .. }
-            | Grant::Suspect { held, .. } => Some(held),
+            Grant::Linked | Grant::Refreshing { .. } | Grant::Uncertain | Grant::Suspect => Some(&self.held),
             Grant::Unlinked | Grant::Revoking { .. } | Grant::Unrevoked { .. } | Grant::Closed { .. } => None,
         }
     }
 
     /// Until when the call in flight is waited for.
-    fn busy_until(&self, policy: &Policy) -> Option<Time> {
+    const fn busy_until(&self, policy: &Policy) -> Option<Time> {
         match (self.consent, self.grant) {
             (Consent::Exchanging { sent_at, .. }, _)
             | (_, Grant::Refreshing { sent_at, .. } | Grant::Revoking { sent_at, .. }) => {
@@ -672,29 +641,48 @@ impl Phase {
 
     /// The latest moment that this phase knows of.
     fn latest(&self) -> Time {
-        let consent = match self.consent {
-            Consent::Exchanging { sent_at, .. } => sent_at,
-            Consent::None | Consent::Pending { .. } | Consent::Unsent { .. } | Consent::Over { .. } => {
-                Time::UNSET
-            }
-        };
+        let consent =
+            if let Consent::Exchanging { sent_at, .. } = self.consent { sent_at } else { Time::UNSET };
         let grant = match self.grant {
             Grant::Refreshing { sent_at, .. } | Grant::Revoking { sent_at, .. } => sent_at,
-            Grant::Linked { held, .. }
-            | Grant::Uncertain { held, .. }
-            | Grant::Suspect { held, .. }
-            | Grant::Closed { held, .. } => held.issued_at,
-            Grant::Unlinked | Grant::Unrevoked { .. } => Time::UNSET,
+            Grant::Unlinked
+            | Grant::Linked
+            | Grant::Uncertain
+            | Grant::Suspect
+            | Grant::Unrevoked { .. }
+            | Grant::Closed { .. } => self.held.issued_at,
         };
         consent.max(grant)
     }
 
-    const fn next_call(&self, purpose: Purpose) -> Call {
-        Call { number: self.calls.saturating_add(1), generation: self.generation, purpose }
+    /// When the next refresh is due with nobody asking: at once (but not before it may be) where something is open, else
+    /// ahead of the end.
+    fn refresh_due(&self, policy: &Policy) -> Time {
+        if self.is_at_peace() { self.held.renew_at(policy) } else { self.doubt.not_before }
+    }
+
+    /// The grant at rest, by what speaks against it.
+    const fn rest(&mut self) {
+        self.grant = if self.doubt.refusals > 0 {
+            Grant::Suspect
+        } else if self.doubt.lost_since().is_unset() {
+            Grant::Linked
+        } else {
+            Grant::Uncertain
+        };
+    }
+
+    /// Nothing is open: both tokens are good for all that is known.
+    const fn is_at_peace(&self) -> bool {
+        self.doubt.is_clear() && self.held.access_for > 0
     }
 }
 
 impl Held {
+    /// No tokens: before the first consent, and from a revocation on.
+    pub const NOTHING: Self =
+        Self { issued_at: Time::UNSET, access_for: 0, refresh_for: 0, hard_for: 0, serial: 0, candidates: 0 };
+
     /// When the access token ends by the clock (DUR-1).
     #[must_use]
     pub const fn access_end(&self) -> Time {
@@ -710,7 +698,7 @@ impl Held {
     /// When the grant ends whatever is done; the end of time where there is no such end.
     #[must_use]
     pub const fn hard_end(&self) -> Time {
-        if self.hard_for == FOREVER { Time::from_unix(u64::MAX) } else { self.issued_at.plus(self.hard_for) }
+        if self.hard_for == FOREVER { Time::END } else { self.issued_at.plus(self.hard_for) }
     }
 
     /// The earlier of the two ends.
@@ -751,37 +739,54 @@ impl Held {
 }
 
 impl Doubt {
+    /// Nothing went wrong.
+    pub const NONE: Self = Self {
+        lost: [Time::UNSET; TOKENS],
+        refusals: 0,
+        tries: 0,
+        hint: Hint::None,
+        not_before: Time::UNSET,
+    };
+
+    /// When the current token was first sent with no answer; unset where no answer is missing.
+    #[must_use]
+    pub const fn lost_since(&self) -> Time {
+        let [lost, ..] = self.lost;
+        lost
+    }
+
     /// With an answer lost to a request of that time. The first one counts: the token may be stale since then (STA-4).
-    const fn lost_at(self, sent_at: Time) -> Self {
-        match self.lost {
-            Lost::None => Self { lost: Lost::Since(sent_at), ..self },
-            Lost::Since(_) => self,
+    const fn lost_at(mut self, sent_at: Time) -> Self {
+        let [lost, ..] = &mut self.lost;
+        if lost.is_unset() {
+            *lost = sent_at;
         }
+        self
     }
 
     /// Whether the same token may be sent (again): always, unless an answer was lost too long ago (STA-4, I2).
-    fn may_send(&self, policy: &Policy, now: Time) -> bool {
-        match self.lost {
-            Lost::None => true,
-            Lost::Since(first) => now.since(first) < policy.replay_for,
-        }
+    const fn may_send(&self, policy: &Policy, now: Time) -> bool {
+        let lost = self.lost_since();
+        lost.is_unset() || now.since(lost) < policy.replay_for
     }
 
     /// With the next candidate in front, and the current one behind the last.
-    const fn turned(self, candidates: u8) -> Self {
-        let [first, second] = self.candidates_lost;
-        match candidates {
-            0 => self,
-            1 => Self { lost: first, candidates_lost: [self.lost, second], ..self },
-            _ => Self { lost: first, candidates_lost: [second, self.lost], ..self },
-        }
+    const fn turned(mut self, candidates: u8) -> Self {
+        let [current, first, second] = self.lost;
+        self.lost = match candidates {
+            0 => self.lost,
+            1 => [first, current, second],
+            _ => [first, second, current],
+        };
+        self
     }
 
     /// With one more token in front of those, of which nothing was lost yet.
-    const fn behind_a_new_one(self, candidates: u8) -> Self {
-        let [first, _] = self.candidates_lost;
-        let candidates_lost = if candidates == 0 { [self.lost, Lost::None] } else { [first, self.lost] };
-        Self { lost: Lost::None, candidates_lost, ..self }
+    const fn behind_a_new_one(mut self, candidates: u8) -> Self {
+        let [current, first, _] = self.lost;
+        self.lost =
+            if candidates == 0 { [Time::UNSET, current, Time::UNSET] } else { [Time::UNSET, first, current] };
+        self
     }
 
     /// How often to turn until a token is in front that may be sent, and the doubt then; `None` where there is none.
@@ -797,21 +802,16 @@ impl Doubt {
     }
 
     const fn is_clear(&self) -> bool {
-        matches!(self, Self { lost: Lost::None, refusals: 0, tries: 0, hint: Hint::None, .. })
-    }
-
-    /// After one more try without a verdict, with the next one due then.
-    fn tried(self, retry_at: Time) -> Self {
-        Self { tries: self.tries.saturating_add(1), not_before: retry_at, ..self }
+        self.lost_since().is_unset() && matches!(self, Self { refusals: 0, tries: 0, hint: Hint::None, .. })
     }
 
     /// What the end is called where nothing but `invalid_grant` is left.
     const fn reason(&self) -> Reason {
-        match (self.hint, self.lost) {
-            (Hint::Poisoned, _) => Reason::Poisoned,
-            (Hint::Disconnected | Hint::Rejected, _) => Reason::Disconnected,
-            (Hint::None, Lost::Since(_)) => Reason::AnswerLost,
-            (Hint::None, Lost::None) => Reason::Refused,
+        match self.hint {
+            Hint::Poisoned => Reason::Poisoned,
+            Hint::Disconnected | Hint::Rejected => Reason::Disconnected,
+            Hint::None if self.lost_since().is_unset() => Reason::Refused,
+            Hint::None => Reason::AnswerLost,
         }
     }
 }
@@ -823,518 +823,11 @@ fn reached(now: Time, deadline: Time, most: u32) -> bool {
     now >= deadline || deadline.since(now) > most
 }
 
-/// Whether a call is given up. A clock that was put back by up to an hour only makes that later.
-fn timed_out(policy: &Policy, now: Time, sent_at: Time) -> bool {
-    reached(now, sent_at.plus(policy.call_for), policy.call_for.saturating_add(3_600))
-}
-
-/// When the next refresh is due with nobody asking: at once (but not before it may be) where something is open, else
-/// ahead of the end.
-fn refresh_due(policy: &Policy, held: &Held, doubt: &Doubt) -> Time {
-    if doubt.is_clear() && held.access_for > 0 { held.renew_at(policy) } else { doubt.not_before }
-}
-
-fn is_due(policy: &Policy, held: &Held, doubt: &Doubt, now: Time) -> bool {
-    if doubt.is_clear() && held.access_for > 0 {
-        now >= held.renew_at(policy)
-    } else {
-        reached(now, doubt.not_before, RETRY_AFTER_MOST)
-    }
-}
-
 /// `first`, doubled with each further try (`growth` 1) or quadrupled (2), and never above `most`.
 const fn backoff(first: u32, growth: u32, tries: u8, most: u32) -> u32 {
     let shift = (tries as u32).saturating_mul(growth);
     let seconds = if shift < 24 { first.saturating_mul(1 << shift) } else { most };
     if seconds > most { most } else { seconds }
-}
-
-/// A next try that would come after the token's own end, or after the time in which it may be sent again (STA-4), is moved
-/// to shortly before: whatever was waited for may be over by then, and there is no later.
-fn in_time(policy: &Policy, now: Time, held: &Held, doubt: &Doubt, retry_at: Time) -> Time {
-    let replay_end = match doubt.lost {
-        Lost::None => held.end(),
-        Lost::Since(first) => first.plus(policy.replay_for),
-    };
-    let last_look = held.end().min(replay_end).minus(LAST_LOOK);
-    retry_at.min(last_look.max(now.plus(PACE)))
-}
-
-/// A step under way: the phase as it will be, and what goes with it.
-struct Move {
-    phase: Phase,
-    send: Option<Call>,
-    tell: Option<Tell>,
-    bytes: Bytes,
-}
-
-impl Move {
-    const fn to(phase: Phase) -> Self {
-        Self { phase, send: None, tell: None, bytes: Bytes::Keep }
-    }
-
-    const fn consent(phase: Phase, consent: Consent) -> Self {
-        Self::to(Phase { consent, ..phase })
-    }
-
-    const fn grant(phase: Phase, grant: Grant) -> Self {
-        Self::to(Phase { grant, ..phase })
-    }
-
-    const fn tell(self, tell: Tell) -> Self {
-        Self { tell: Some(tell), ..self }
-    }
-
-    const fn bytes(self, bytes: Bytes) -> Self {
-        Self { bytes, ..self }
-    }
-
-    const fn send(self, call: Call) -> Self {
-        Self { phase: Phase { calls: call.number, ..self.phase }, send: Some(call), ..self }
-    }
-
-    /// A changed phase is stored before anything follows from it (I1, I3, REF-1); so is one that a store has failed to
-    /// take before.
-    fn sealed(self, before: &Phase) -> Step {
-        let changed = self.phase != *before;
-        let unsaved = changed || before.unsaved;
-        let revision = if changed { before.revision.saturating_add(1) } else { before.revision };
-        Step {
-            phase: Phase { revision, unsaved, ..self.phase },
-            effects: Effects {
-                store: if unsaved { Some(revision) } else { None },
-                send: self.send,
-                tell: self.tell,
-            },
-            bytes: self.bytes,
-        }
-    }
-}
-
-type Moved = Result<Move, Refused>;
-
-/// Takes one step.
-///
-/// # Errors
-/// The event does not fit the phase, or may not be acted on yet. Nothing has changed then (I7).
-pub fn step(policy: &Policy, phase: Phase, now: Time, event: Event) -> Result<Step, Refused> {
-    let moved = match event {
-        Event::Saved { revision } => {
-            let unsaved = phase.unsaved && revision != phase.revision;
-            return Ok(Step {
-                phase: Phase { unsaved, ..phase },
-                effects: Effects::default(),
-                bytes: Bytes::Keep,
-            });
-        }
-        Event::Answer { call, outcome } => answer(policy, phase, now, call, outcome)?,
-        _ if !now.is_set() => return Err(Refused::ClockUnset),
-        Event::Tick => tick(policy, phase, now)?,
-        Event::Demand => demand(policy, phase, now)?,
-        Event::Refresh => refresh(policy, phase, now)?,
-        Event::Ask => ask(policy, phase, now)?,
-        Event::Callback(proof) => callback(policy, phase, now, proof)?,
-        Event::Declined(proof) => declined(policy, phase, now, proof)?,
-        Event::Unauthorized { serial } => unauthorized(policy, phase, now, serial)?,
-        Event::Disconnected => disconnected(policy, phase, now)?,
-        Event::Candidate { issued_at, issued } => {
-            let call = Call { number: phase.calls, generation: phase.generation, purpose: Purpose::Refresh };
-            candidate(policy, phase, now, issued_at, call, issued)?
-        }
-        Event::Revoke => revoke(policy, phase, now)?,
-    };
-    Ok(moved.sealed(&phase))
-}
-
-// ---------------------------------------------------------------------------------------------------- deadlines
-
-fn tick(policy: &Policy, phase: Phase, now: Time) -> Moved {
-    match phase.consent {
-        Consent::Pending { until } if reached(now, until, policy.consent_for) => {
-            return Ok(Move::consent(phase, Consent::None).tell(Tell::ConsentExpired));
-        }
-        Consent::Unsent { until, .. } if reached(now, until, policy.code_for) => {
-            let over = Consent::Over { call: phase.calls, refused: false };
-            return Ok(Move::consent(phase, over).tell(Tell::ExchangeLost).bytes(Bytes::DropCode));
-        }
-        Consent::Unsent { until, retry_at, tries } if reached(now, retry_at, BACKOFF_MOST) => {
-            return if phase.busy_until(policy).is_none() {
-                Ok(exchange(phase, now, until, tries))
-            } else {
-                tick_grant(policy, phase, now)
-            };
-        }
-        Consent::Exchanging { call, sent_at, .. } if timed_out(policy, now, sent_at) => {
-            return Ok(exchange_lost(phase, call));
-        }
-        Consent::None
-        | Consent::Pending { .. }
-        | Consent::Unsent { .. }
-        | Consent::Exchanging { .. }
-        | Consent::Over { .. } => {}
-    }
-    tick_grant(policy, phase, now)
-}
-
-fn tick_grant(policy: &Policy, phase: Phase, now: Time) -> Moved {
-    match phase.grant {
-        Grant::Linked { held, doubt } | Grant::Uncertain { held, doubt } | Grant::Suspect { held, doubt } => {
-            if let Some(reason) = held.ended(now) {
-                return Ok(close(phase, held, doubt, reason));
-            }
-            if is_due(policy, &held, &doubt, now) && phase.busy_until(policy).is_none() {
-                return Ok(begin_refresh(policy, phase, now, held, doubt));
-            }
-            Ok(Move::to(phase))
-        }
-        Grant::Refreshing { held, doubt, sent_at, .. } if timed_out(policy, now, sent_at) => {
-            Ok(refresh_lost(phase, now, held, doubt, sent_at))
-        }
-        Grant::Revoking { sent_at, tries, .. } if timed_out(policy, now, sent_at) => {
-            Ok(revoke_again_later(policy, phase, now, tries, 0))
-        }
-        Grant::Unrevoked { retry_at, tries }
-            if reached(now, retry_at, RETRY_AFTER_MOST) && phase.busy_until(policy).is_none() =>
-        {
-            Ok(send_revoke(phase, now, tries))
-        }
-        // The clock was ahead and has been put right: what died by it alone lives again.
-        Grant::Closed { reason, held, doubt } if revives(policy, now, reason, &held, &doubt) => {
-            Ok(Move::grant(phase, rest(held, doubt)).tell(Tell::Revived))
-        }
-        Grant::Unlinked
-        | Grant::Refreshing { .. }
-        | Grant::Revoking { .. }
-        | Grant::Unrevoked { .. }
-        | Grant::Closed { .. } => Ok(Move::to(phase)),
-    }
-}
-
-/// The grant at rest, by what speaks against it.
-const fn rest(held: Held, doubt: Doubt) -> Grant {
-    match (doubt.refusals, doubt.lost) {
-        (0, Lost::None) => Grant::Linked { held, doubt },
-        (0, Lost::Since(_)) => Grant::Uncertain { held, doubt },
-        _ => Grant::Suspect { held, doubt },
-    }
-}
-
-/// Whether what the clock alone has ended lives again, the clock having been put right.
-fn revives(policy: &Policy, now: Time, reason: Reason, held: &Held, doubt: &Doubt) -> bool {
-    held.ended(now).is_none()
-        && match reason {
-            Reason::Expired | Reason::HardEnd => true,
-            // Unless it was refused often enough besides.
-            Reason::AnswerLost => {
-                let sendable = doubt.turned_to_sendable(policy, now, held.candidates).is_some();
-                sendable && doubt.refusals < policy.refusals
-            }
-            Reason::Refused
-            | Reason::Disconnected
-            | Reason::Poisoned
-            | Reason::Revoked
-            | Reason::RevokeUnanswered => false,
-        }
-}
-
-/// The end (I4): the access token goes with it (USE-3); the refresh token's bytes stay until a new consent or the user.
-fn close(phase: Phase, held: Held, doubt: Doubt, reason: Reason) -> Move {
-    let held = Held { access_for: 0, ..held };
-    Move::grant(phase, Grant::Closed { reason, held, doubt })
-        .tell(Tell::Closed(reason))
-        .bytes(Bytes::DropAccess)
-}
-
-// ------------------------------------------------------------------------------------------------------ consent
-
-fn ask(policy: &Policy, phase: Phase, now: Time) -> Moved {
-    match (phase.consent, phase.grant) {
-        (Consent::Exchanging { .. } | Consent::Unsent { .. }, _) => Err(busy(policy, &phase, now)),
-        (_, Grant::Revoking { .. } | Grant::Unrevoked { .. }) => Err(Refused::BeingRevoked),
-        // A second request supersedes the first, whose callback then fits nothing any more (CSR-1).
-        // The grant in place goes on working (SCO-4); after its end this is the only way on (REV-3).
-        (
-            Consent::None | Consent::Pending { .. } | Consent::Over { .. },
-            Grant::Unlinked
-            | Grant::Linked { .. }
-            | Grant::Refreshing { .. }
-            | Grant::Uncertain { .. }
-            | Grant::Suspect { .. }
-            | Grant::Closed { .. },
-        ) => Ok(Move::consent(phase, Consent::Pending { until: now.plus(policy.consent_for) })),
-    }
-}
-
-/// What makes a callback unfit, whatever it brings: no consent that it belongs to, or one that is over or used (CSR-2).
-fn unfit(policy: &Policy, phase: &Phase, now: Time, proof: Proof) -> Option<Refused> {
-    match (phase.consent, proof) {
-        (Consent::Exchanging { .. } | Consent::Unsent { .. }, _) => Some(Refused::CodeSpent),
-        (Consent::Pending { until }, Proof::Stored) if now < until => None,
-        (Consent::Pending { .. }, Proof::Stored) => Some(Refused::ConsentExpired),
-        (Consent::Over { .. }, Proof::Stored) => Some(Refused::CodeSpent),
-        (Consent::None, Proof::Stored) => Some(Refused::NoConsent),
-        // Nothing is stored for a signed state, so its time is what is used up: once, and every older one with it.
-        (Consent::None | Consent::Pending { .. } | Consent::Over { .. }, Proof::Signed { made_at }) => {
-            // A time that is still ahead was used up under a clock that was wrong: its state would be refused anyway.
-            let future = now.plus(policy.call_for);
-            if made_at <= phase.consumed && phase.consumed <= future {
-                Some(Refused::CodeSpent)
-            } else if made_at > future || now.since(made_at) >= policy.consent_for {
-                Some(Refused::ConsentExpired)
-            } else {
-                None
-            }
-        }
-    }
-}
-
-/// The phase with this proof used up.
-fn consumed(phase: Phase, proof: Proof) -> Phase {
-    match proof {
-        Proof::Stored => phase,
-        Proof::Signed { made_at } => Phase { consumed: made_at, ..phase },
-    }
-}
-
-fn callback(policy: &Policy, phase: Phase, now: Time, proof: Proof) -> Moved {
-    if let Some(refused) = unfit(policy, &phase, now, proof) {
-        return Err(refused);
-    }
-    match phase.grant {
-        Grant::Refreshing { .. } => Err(busy(policy, &phase, now)),
-        Grant::Revoking { .. } | Grant::Unrevoked { .. } => Err(Refused::BeingRevoked),
-        Grant::Unlinked
-        | Grant::Linked { .. }
-        | Grant::Uncertain { .. }
-        | Grant::Suspect { .. }
-        | Grant::Closed { .. } => {
-            Ok(exchange(consumed(phase, proof), now, now.plus(policy.code_for), 0).bytes(Bytes::TakeCode))
-        }
-    }
-}
-
-fn declined(policy: &Policy, phase: Phase, now: Time, proof: Proof) -> Moved {
-    match unfit(policy, &phase, now, proof) {
-        Some(refused) => Err(refused),
-        // SCO-4: the grant in place is not touched.
-        None => Ok(Move::consent(consumed(phase, proof), Consent::None).tell(Tell::Declined)),
-    }
-}
-
-// ----------------------------------------------------------------------------------------------------- exchange
-
-/// EXC-1: the code counts as spent with this phase, which is stored before the request leaves (I1).
-fn exchange(phase: Phase, now: Time, until: Time, tries: u8) -> Move {
-    let call = phase.next_call(Purpose::Exchange);
-    Move::consent(phase, Consent::Exchanging { call: call.number, sent_at: now, until, tries }).send(call)
-}
-
-/// EXC-3: never again.
-fn exchange_lost(phase: Phase, call: u32) -> Move {
-    Move::consent(phase, Consent::Over { call, refused: false })
-        .tell(Tell::ExchangeLost)
-        .bytes(Bytes::DropCode)
-}
-
-fn exchange_answer(policy: &Policy, phase: Phase, now: Time, call: Call, outcome: Outcome) -> Moved {
-    match phase.consent {
-        Consent::Exchanging { call: number, sent_at, until, tries } if number == call.number => match outcome
-        {
-            Outcome::NotSent => {
-                let retry_at = now.plus(backoff(1, 1, tries, BACKOFF_MOST));
-                let unsent = Consent::Unsent { until, retry_at, tries: tries.saturating_add(1) };
-                Ok(Move::consent(phase, unsent).tell(Tell::NotSent { retry_at }))
-            }
-            Outcome::NoAnswer | Outcome::NoVerdict { .. } | Outcome::Revoked => {
-                Ok(exchange_lost(phase, number))
-            }
-            Outcome::Refused(refusal) => {
-                let over = Consent::Over { call: number, refused: matches!(refusal, Refusal::InvalidGrant) };
-                let moved = Move::consent(phase, over).tell(Tell::ExchangeRefused(refusal));
-                Ok(moved.bytes(Bytes::DropCode))
-            }
-            Outcome::Tokens(issued) => {
-                Ok(link(policy, phase, sent_at.min(now), call, issued, Doubt::default()))
-            }
-        },
-        Consent::Over { call: number, refused } if number == call.number => match outcome {
-            // The answer that was given up, after all (I5).
-            Outcome::Tokens(issued) if !refused => {
-                Ok(link(policy, phase, now, call, unproven(issued), Doubt::default()))
-            }
-            // EXC-2, EXC-5: a second exchange was refused, so these were revoked in the same moment: a refresh will tell.
-            Outcome::Tokens(issued) => Ok(link(policy, phase, now, call, unproven(issued), poisoned())),
-            Outcome::NotSent
-            | Outcome::NoAnswer
-            | Outcome::NoVerdict { .. }
-            | Outcome::Revoked
-            | Outcome::Refused(_) => Err(Refused::Late),
-        },
-        Consent::None
-        | Consent::Pending { .. }
-        | Consent::Unsent { .. }
-        | Consent::Exchanging { .. }
-        | Consent::Over { .. } => exchange_answered_twice(phase, call, outcome),
-    }
-}
-
-/// Tokens whose age is not known: the access token is not handed out before a refresh has proved the pair.
-const fn unproven(issued: Issued) -> Issued {
-    Issued { access_for: 0, ..issued }
-}
-
-fn poisoned() -> Doubt {
-    Doubt { hint: Hint::Poisoned, ..Doubt::default() }
-}
-
-/// `invalid_grant` for the very exchange whose tokens are held: something on the way sent it twice, and the tokens are
-/// revoked (EXC-2). A refresh will tell (EXC-5); until then nothing is handed out (USE-3).
-fn exchange_answered_twice(phase: Phase, call: Call, outcome: Outcome) -> Moved {
-    match (phase.grant, outcome) {
-        (Grant::Linked { held, doubt }, Outcome::Refused(Refusal::InvalidGrant))
-            if held.serial == call.number =>
-        {
-            let doubt = Doubt { hint: Hint::Poisoned, ..doubt };
-            let held = Held { access_for: 0, ..held };
-            Ok(Move::grant(phase, Grant::Linked { held, doubt })
-                .tell(Tell::Poisoned)
-                .bytes(Bytes::DropAccess))
-        }
-        _ => Err(Refused::Late),
-    }
-}
-
-/// A consent brought tokens: they replace what there was, whole (SCO-4), under a new generation.
-fn link(policy: &Policy, phase: Phase, issued_at: Time, call: Call, issued: Issued, doubt: Doubt) -> Move {
-    let or = |seconds: u32, default: u32| if seconds == 0 { default } else { seconds };
-    let held = Held {
-        issued_at,
-        access_for: issued.access_for,
-        refresh_for: or(issued.refresh_for, policy.refresh_for),
-        hard_for: or(issued.hard_for, policy.hard_for),
-        serial: call.number,
-        candidates: 0,
-    };
-    let generation = phase.generation.saturating_add(1);
-    let phase = Phase { consent: Consent::None, grant: rest(held, doubt), generation, ..phase };
-    Move::to(phase).tell(Tell::Linked).bytes(Bytes::TakeTokens)
-}
-
-// ------------------------------------------------------------------------------------------------------ refresh
-
-fn demand(policy: &Policy, phase: Phase, now: Time) -> Moved {
-    match phase.held() {
-        Some(held) if held.access_left(now) >= policy.access_margin.min(held.access_for / 2).max(1) => {
-            Ok(Move::to(phase))
-        }
-        Some(held) => match refresh(policy, phase, now) {
-            // A refresh that cannot be had now never withdraws an access token that still has life in it.
-            Err(Refused::Busy { .. } | Refused::Wait { .. }) if held.access_left(now) > 0 => {
-                Ok(Move::to(phase))
-            }
-            other => other,
-        },
-        None => refresh(policy, phase, now),
-    }
-}
-
-/// DUR-7: as often as anybody likes; nothing here counts refreshes.
-fn refresh(policy: &Policy, phase: Phase, now: Time) -> Moved {
-    match phase.grant {
-        Grant::Linked { held, doubt } | Grant::Uncertain { held, doubt } | Grant::Suspect { held, doubt } => {
-            if phase.busy_until(policy).is_some() {
-                Err(busy(policy, &phase, now))
-            } else if let Some(reason) = held.ended(now) {
-                Ok(close(phase, held, doubt, reason))
-            } else if !reached(now, doubt.not_before, RETRY_AFTER_MOST) {
-                Err(Refused::Wait { until: doubt.not_before })
-            } else {
-                Ok(begin_refresh(policy, phase, now, held, doubt))
-            }
-        }
-        Grant::Refreshing { .. } => Err(busy(policy, &phase, now)),
-        Grant::Closed { reason, held, doubt } if revives(policy, now, reason, &held, &doubt) => {
-            if phase.busy_until(policy).is_some() {
-                return Err(busy(policy, &phase, now));
-            }
-            Ok(begin_refresh(policy, phase, now, held, doubt))
-        }
-        Grant::Unlinked => Err(Refused::NotLinked),
-        Grant::Revoking { .. } | Grant::Unrevoked { .. } => Err(Refused::BeingRevoked),
-        Grant::Closed { reason, .. } => Err(Refused::Ended(reason)),
-    }
-}
-
-fn busy(policy: &Policy, phase: &Phase, now: Time) -> Refused {
-    Refused::Busy { until: phase.busy_until(policy).unwrap_or(now) }
-}
-
-/// A new round, which begins with the current refresh token (DUR-4, STA-3).
-fn begin_refresh(policy: &Policy, phase: Phase, now: Time, held: Held, doubt: Doubt) -> Move {
-    match doubt.turned_to_sendable(policy, now, held.candidates) {
-        Some((0, doubt)) => send_refresh(phase, now, held, doubt, held.candidates),
-        // The current one may not be sent again, but a candidate may (STA-4).
-        Some((steps, doubt)) => {
-            let untried = held.candidates.saturating_sub(steps);
-            let moved = send_refresh(phase, now, held, doubt, untried);
-            moved.tell(Tell::NextCandidate).bytes(Bytes::NextCandidate { steps })
-        }
-        None => close(phase, held, doubt, Reason::AnswerLost),
-    }
-}
-
-fn send_refresh(phase: Phase, now: Time, held: Held, doubt: Doubt, untried: u8) -> Move {
-    let call = phase.next_call(Purpose::Refresh);
-    Move::grant(phase, Grant::Refreshing { held, doubt, call: call.number, sent_at: now, untried }).send(call)
-}
-
-/// STA-4: the token may be stale now; the same one may be sent again for a while.
-fn refresh_lost(phase: Phase, now: Time, held: Held, doubt: Doubt, sent_at: Time) -> Move {
-    let retry_at = now.plus(backoff(1, 1, doubt.tries, BACKOFF_MOST));
-    let doubt = doubt.lost_at(sent_at).tried(retry_at);
-    Move::grant(phase, rest(held, doubt)).tell(Tell::AnswerLost { retry_at })
-}
-
-fn refresh_answer(policy: &Policy, phase: Phase, now: Time, call: Call, outcome: Outcome) -> Moved {
-    if call.generation != phase.generation {
-        // Tokens of a grant that a new consent has replaced whole (SCO-3, SCO-4).
-        return Err(Refused::Late);
-    }
-    match phase.grant {
-        Grant::Refreshing { held, doubt, call: number, sent_at, untried } if number == call.number => {
-            match outcome {
-                Outcome::NotSent => {
-                    let retry_at = now.plus(backoff(1, 1, doubt.tries, BACKOFF_MOST));
-                    Ok(Move::grant(phase, rest(held, doubt.tried(retry_at))).tell(Tell::NotSent { retry_at }))
-                }
-                Outcome::NoAnswer | Outcome::Revoked => Ok(refresh_lost(phase, now, held, doubt, sent_at)),
-                Outcome::NoVerdict { retry_after } => {
-                    let wait = now.plus(pause(retry_after, doubt.tries));
-                    let retry_at = in_time(policy, now, &held, &doubt, wait);
-                    Ok(Move::grant(phase, rest(held, doubt.tried(retry_at)))
-                        .tell(Tell::NoVerdict { retry_at }))
-                }
-                Outcome::Refused(Refusal::AppAtFault) => {
-                    let wait = now.plus(backoff(FAULT_FIRST, 2, doubt.tries, FAULT_MOST));
-                    let retry_at = in_time(policy, now, &held, &doubt, wait);
-                    Ok(Move::grant(phase, rest(held, doubt.tried(retry_at)))
-                        .tell(Tell::AppAtFault { retry_at }))
-                }
-                Outcome::Refused(Refusal::InvalidGrant) => {
-                    Ok(refresh_refused(policy, phase, now, held, doubt, untried))
-                }
-                Outcome::Tokens(issued) => Ok(refreshed(policy, phase, sent_at.min(now), call, held, issued)),
-            }
-        }
-        _ => match outcome {
-            Outcome::Tokens(issued) => late_tokens(policy, phase, now, call, issued),
-            Outcome::NotSent
-            | Outcome::NoAnswer
-            | Outcome::NoVerdict { .. }
-            | Outcome::Revoked
-            | Outcome::Refused(_) => Err(Refused::Late),
-        },
-    }
 }
 
 /// How long to wait after an answer without a verdict: as asked, or longer each time.
@@ -1343,296 +836,796 @@ fn pause(retry_after: u32, tries: u8) -> u32 {
     if retry_after == 0 { own } else { retry_after.clamp(own.min(PACE), RETRY_AFTER_MOST) }
 }
 
-/// Tokens: every doubt is settled. With a new value the old one is stale from now on, and is wiped (STA-1, STA-3);
-/// with the same value only its lifetime changes (STA-5, DUR-5).
-fn refreshed(
-    policy: &Policy,
+/// Tokens whose age is not known: the access token is not handed out before a refresh has proved the pair.
+const fn unproven(issued: Issued) -> Issued {
+    Issued { access_for: 0, ..issued }
+}
+
+/// Takes one step.
+///
+/// # Errors
+/// The event does not fit the phase, or may not be acted on yet. Nothing has changed then (I7).
+pub fn step(policy: &Policy, phase: &Phase, now: Time, event: Event) -> Result<Step, Refused> {
+    if let Event::Saved { revision } = event {
+        let unsaved = phase.unsaved && revision != phase.revision;
+        let phase = Phase { unsaved, ..*phase };
+        return Ok(Step { phase, effects: Effects::default(), bytes: Bytes::Keep });
+    }
+    let mut step = Move { policy, now, phase: *phase, send: None, tell: None, bytes: Bytes::Keep };
+    step.take(event)?;
+    Ok(step.sealed(phase))
+}
+
+/// A step under way: the phase as it is becoming, and what goes with it. A refusal leaves the caller's phase alone (I7),
+/// for this one is thrown away; where a refusal is overlooked here, what refused has changed nothing before.
+struct Move<'p> {
+    policy: &'p Policy,
+    now: Time,
     phase: Phase,
-    issued_at: Time,
-    call: Call,
-    before: Held,
-    issued: Issued,
-) -> Move {
-    let refresh_for = match (issued.refresh_for, issued.refresh) {
-        (0, Rotation::New) => policy.refresh_for,
-        // The same token, and no word of its end: it keeps the one it had.
-        (0, Rotation::Same) => before.rolling_end().since(issued_at),
-        (seconds, _) => seconds,
-    };
-    let hard_for = match (issued.hard_for, before.hard_for) {
-        (0, FOREVER) => FOREVER,
-        (0, _) => before.hard_end().since(issued_at),
-        (seconds, _) => seconds,
-    };
-    let held = Held {
-        issued_at,
-        access_for: issued.access_for,
-        refresh_for,
-        hard_for,
-        serial: call.number,
-        candidates: 0,
-    };
-    // An access token that cannot be used, as where the body broke off behind the refresh token: ask again, but not at once.
-    let not_before = if issued.access_for == 0 { issued_at.plus(PACE) } else { Time::UNSET };
-    let grant = rest(held, Doubt { not_before, ..Doubt::default() });
-    Move::grant(phase, grant).tell(Tell::Refreshed(issued.refresh)).bytes(Bytes::TakeTokens)
+    send: Option<Call>,
+    tell: Option<Tell>,
+    bytes: Bytes,
 }
 
-/// REF-4: `invalid_grant` is evidence. The candidates come first, then time; the end is confirmed, never guessed.
-fn refresh_refused(policy: &Policy, phase: Phase, now: Time, held: Held, doubt: Doubt, untried: u8) -> Move {
-    // DUR-6: the end by age came while it was in flight, and that explains it.
-    if let Some(reason) = held.ended(now) {
-        return close(phase, held, doubt, reason);
-    }
-    if let Some(untried) = untried.checked_sub(1)
-        && let turned = doubt.turned(held.candidates)
-        && let Some((steps, doubt)) = turned.turned_to_sendable(policy, now, held.candidates)
-        && let Some(untried) = untried.checked_sub(steps)
-    {
-        let moved = send_refresh(phase, now, held, doubt, untried);
-        let steps = steps.saturating_add(1);
-        return moved.tell(Tell::NextCandidate).bytes(Bytes::NextCandidate { steps });
-    }
-    let refusals = doubt.refusals.saturating_add(1);
-    let enough = if matches!(doubt.hint, Hint::None) { policy.refusals } else { policy.refusals.min(2) };
-    let doubt = Doubt { refusals, tries: 0, ..doubt };
-    if refusals >= enough || doubt.turned_to_sendable(policy, now, held.candidates).is_none() {
-        return close(phase, held, doubt, doubt.reason());
-    }
-    let wait = now.plus(backoff(PROBE_FIRST, 2, refusals.saturating_sub(1), PROBE_MOST));
-    let retry_at = in_time(policy, now, &held, &doubt, wait);
-    Move::grant(phase, rest(held, Doubt { not_before: retry_at, ..doubt })).tell(Tell::Suspect { retry_at })
-}
+type Moved = Result<(), Refused>;
 
-/// Tokens of a call that nobody waits for any more (I5): they never move the session back, and are never dropped.
-fn late_tokens(policy: &Policy, phase: Phase, now: Time, call: Call, issued: Issued) -> Moved {
-    match phase.grant {
-        // The value that is held already: nothing in it is new.
-        _ if matches!(issued.refresh, Rotation::Same) => Err(Refused::Late),
-        // Nothing has come since that call was sent with the current token, so what it brings is newer (STA-1).
-        Grant::Uncertain { held, .. } | Grant::Suspect { held, .. } if call.number > held.serial => {
-            Ok(refreshed(policy, phase, now, call, held, unproven(issued)))
+impl Move<'_> {
+    fn take(&mut self, event: Event) -> Moved {
+        if let Event::Answer { call, outcome } = event {
+            return self.answer(call, outcome);
         }
-        Grant::Closed { reason, held, .. } if call.number > held.serial && !reason.is_by_the_app() => {
-            Ok(refreshed(policy, phase, now, call, held, unproven(issued)))
+        if !self.now.is_set() {
+            return Err(Refused::ClockUnset);
         }
-        _ => candidate(policy, phase, now, now, call, issued),
-    }
-}
-
-/// A refresh token of which it is not known whether it is newer than the current one (STA-3).
-fn candidate(policy: &Policy, phase: Phase, now: Time, issued_at: Time, call: Call, issued: Issued) -> Moved {
-    let longer = |held: Held| {
-        let refresh_for = if issued.refresh_for == 0 { policy.refresh_for } else { issued.refresh_for };
-        let end = held.rolling_end().max(issued_at.min(now).plus(refresh_for));
-        Held { refresh_for: end.since(held.issued_at), candidates: held.candidates.saturating_add(1), ..held }
-    };
-    let full = |held: &Held| held.candidates >= CANDIDATES;
-    let kept =
-        |grant: Grant, bytes: Bytes| Ok(Move::grant(phase, grant).tell(Tell::CandidateKept).bytes(bytes));
-    match phase.grant {
-        _ if matches!(issued.refresh, Rotation::Same) => Err(Refused::Late),
-        // What is held may not be sent again (STA-4), or is known to be dead: this one takes its place, whole.
-        Grant::Suspect { held, doubt }
-            if doubt.turned_to_sendable(policy, now, held.candidates).is_none() =>
-        {
-            Ok(refreshed(policy, phase, issued_at.min(now), call, held, unproven(issued)))
-        }
-        Grant::Closed {
-            reason: Reason::AnswerLost | Reason::Disconnected | Reason::Poisoned, held, ..
-        } => Ok(refreshed(policy, phase, issued_at.min(now), call, held, unproven(issued))),
-        Grant::Linked { held, .. }
-        | Grant::Refreshing { held, .. }
-        | Grant::Uncertain { held, .. }
-        | Grant::Suspect { held, .. }
-        | Grant::Closed { held, .. }
-            if full(&held) =>
-        {
-            Err(Refused::CandidatesFull)
-        }
-        Grant::Linked { held, doubt } | Grant::Uncertain { held, doubt } => {
-            kept(rest(longer(held), doubt), Bytes::TakeCandidate)
-        }
-        Grant::Refreshing { held, doubt, call, sent_at, untried } => {
-            let untried = untried.saturating_add(1);
-            kept(
-                Grant::Refreshing { held: longer(held), doubt, call, sent_at, untried },
-                Bytes::TakeCandidate,
-            )
-        }
-        // The current one was refused: this one is tried first, and at once.
-        Grant::Suspect { held, doubt } => {
-            let doubt = Doubt { not_before: Time::UNSET, ..doubt.behind_a_new_one(held.candidates) };
-            kept(rest(longer(held), doubt), Bytes::TakeFront)
-        }
-        Grant::Closed { reason, held, doubt } if !reason.is_by_the_app() => {
-            // Refused before, it is suspect. Ended otherwise, nothing speaks against the one that came.
-            let Doubt { lost, candidates_lost, .. } = doubt.behind_a_new_one(held.candidates);
-            let refusals = doubt.refusals.min(1);
-            let doubt = Doubt { lost, candidates_lost, refusals, ..Doubt::default() };
-            kept(rest(longer(held), doubt), Bytes::TakeFront)
-        }
-        Grant::Unlinked => Err(Refused::NotLinked),
-        Grant::Revoking { .. } | Grant::Unrevoked { .. } => Err(Refused::BeingRevoked),
-        Grant::Closed { reason, .. } => Err(Refused::Ended(reason)),
-    }
-}
-
-// -------------------------------------------------------------------------------------------- signs from outside
-
-/// DUR-2, REV-2: the token is not handed out again, and a refresh follows.
-fn unauthorized(policy: &Policy, phase: Phase, now: Time, serial: u32) -> Moved {
-    let reject = |held: Held, doubt: Doubt| {
-        // Rejected while it should have been good: a sign, though no proof, of a disconnect.
-        let early = held.access_left(now) > 0 && matches!(doubt.hint, Hint::None);
-        let hint = if early { Hint::Rejected } else { doubt.hint };
-        let not_before = doubt.not_before.max(held.issued_at.plus(PACE).min(now.plus(PACE)));
-        (Held { access_for: 0, ..held }, Doubt { hint, not_before, ..doubt })
-    };
-    match phase.grant {
-        Grant::Linked { held, .. }
-        | Grant::Refreshing { held, .. }
-        | Grant::Uncertain { held, .. }
-        | Grant::Suspect { held, .. }
-            if held.serial != serial || held.access_for == 0 =>
-        {
-            Err(Refused::OtherToken)
-        }
-        Grant::Linked { held, doubt } | Grant::Uncertain { held, doubt } | Grant::Suspect { held, doubt } => {
-            let (held, doubt) = reject(held, doubt);
-            let marked = Phase { grant: rest(held, doubt), ..phase };
-            // Refused means not now: it stays due.
-            let moved = refresh(policy, marked, now).unwrap_or_else(|_| Move::to(marked));
-            // The bytes can do one thing at a time. What is not wiped now is not handed out, and goes with the next answer.
-            Ok(if moved.bytes == Bytes::Keep { moved.bytes(Bytes::DropAccess) } else { moved })
-        }
-        Grant::Refreshing { held, doubt, call, sent_at, untried } => {
-            let (held, doubt) = reject(held, doubt);
-            let grant = Grant::Refreshing { held, doubt, call, sent_at, untried };
-            Ok(Move::grant(phase, grant).bytes(Bytes::DropAccess))
-        }
-        Grant::Unlinked => Err(Refused::NotLinked),
-        Grant::Revoking { .. } | Grant::Unrevoked { .. } => Err(Refused::BeingRevoked),
-        Grant::Closed { reason, .. } => Err(Refused::Ended(reason)),
-    }
-}
-
-/// REV-2: anyone can call the disconnect address, so it only makes a refresh due, which will tell.
-fn disconnected(policy: &Policy, phase: Phase, now: Time) -> Moved {
-    match phase.grant {
-        Grant::Linked { held, doubt } | Grant::Uncertain { held, doubt } | Grant::Suspect { held, doubt } => {
-            let not_before = doubt.not_before.max(held.issued_at.plus(PACE).min(now.plus(PACE)));
-            let doubt = Doubt { hint: Hint::Disconnected, not_before, ..doubt };
-            let marked = Phase { grant: rest(held, doubt), ..phase };
-            // Refused means not now: it stays due.
-            Ok(refresh(policy, marked, now).unwrap_or_else(|_| Move::to(marked)))
-        }
-        Grant::Refreshing { held, doubt, call, sent_at, untried } => {
-            let doubt = Doubt { hint: Hint::Disconnected, ..doubt };
-            Ok(Move::grant(phase, Grant::Refreshing { held, doubt, call, sent_at, untried }))
-        }
-        Grant::Unlinked => Err(Refused::NotLinked),
-        Grant::Revoking { .. } | Grant::Unrevoked { .. } => Err(Refused::BeingRevoked),
-        Grant::Closed { reason, .. } => Err(Refused::Ended(reason)),
-    }
-}
-
-// ------------------------------------------------------------------------------------------------------- revoke
-
-/// REV-1: from here on nothing is handed out, whatever the answer.
-fn revoke(policy: &Policy, phase: Phase, now: Time) -> Moved {
-    if phase.busy_until(policy).is_some() {
-        return Err(busy(policy, &phase, now));
-    }
-    // A consent that is under way goes with it.
-    let phase = Phase { consent: Consent::None, ..phase };
-    match phase.grant {
-        Grant::Linked { held, .. } | Grant::Uncertain { held, .. } | Grant::Suspect { held, .. } => {
-            if held.ended(now).is_some() {
-                return Ok(revoked(phase, held, Reason::Revoked));
+        match event {
+            Event::Tick => self.tick(),
+            Event::Demand => return self.demand(),
+            Event::Refresh => return self.refresh(),
+            Event::Ask => return self.ask(),
+            Event::Callback(proof) => return self.callback(proof),
+            Event::Declined(proof) => return self.declined(proof),
+            Event::Unauthorized { serial } => return self.unauthorized(serial),
+            Event::Disconnected => return self.disconnected(),
+            Event::Candidate { issued_at, lost_since, issued } => {
+                return self.brought(issued_at, lost_since, issued);
             }
-            Ok(send_revoke(phase, now, 0).bytes(Bytes::KeepRefresh))
+            Event::Revoke => return self.revoke(),
+            Event::Answer { .. } | Event::Saved { .. } => {}
         }
-        // Believed dead, but alive perhaps: the authority is told all the same.
-        Grant::Closed { reason: Reason::Refused | Reason::AnswerLost, .. } => {
-            Ok(send_revoke(phase, now, 0).bytes(Bytes::KeepRefresh))
-        }
-        Grant::Closed {
-            reason: Reason::Expired | Reason::HardEnd | Reason::Disconnected | Reason::Poisoned,
-            held,
-            ..
-        } => Ok(revoked(phase, held, Reason::Revoked)),
-        Grant::Unlinked => Err(Refused::NotLinked),
-        Grant::Refreshing { .. } | Grant::Revoking { .. } | Grant::Unrevoked { .. } => {
-            Err(Refused::BeingRevoked)
-        }
-        Grant::Closed { reason, .. } => Err(Refused::Ended(reason)),
+        Ok(())
     }
-}
 
-fn send_revoke(phase: Phase, now: Time, tries: u8) -> Move {
-    let call = phase.next_call(Purpose::Revoke);
-    Move::grant(phase, Grant::Revoking { call: call.number, sent_at: now, tries }).send(call)
-}
+    /// A changed phase is stored before anything follows from it (I1, I3, REF-1); so is one that a store has failed to
+    /// take before.
+    fn sealed(mut self, before: &Phase) -> Step {
+        if self.phase != *before {
+            self.phase.revision = before.revision.saturating_add(1);
+            self.phase.unsaved = true;
+        }
+        let store = if self.phase.unsaved { Some(self.phase.revision) } else { None };
+        let effects = Effects { store, send: self.send, tell: self.tell };
+        Step { phase: self.phase, effects, bytes: self.bytes }
+    }
 
-/// REF-6: a revoked token is never sent again, so nothing of it is kept.
-fn revoked(phase: Phase, held: Held, reason: Reason) -> Move {
-    let held = Held { access_for: 0, candidates: 0, ..held };
-    let grant = Grant::Closed { reason, held, doubt: Doubt::default() };
-    Move::grant(phase, grant).tell(Tell::Closed(reason)).bytes(Bytes::Forget)
-}
+    const fn tell(&mut self, tell: Tell) {
+        self.tell = Some(tell);
+    }
 
-fn revoke_answer(policy: &Policy, phase: Phase, now: Time, call: Call, outcome: Outcome) -> Moved {
-    match phase.grant {
-        Grant::Revoking { call: number, tries, .. } if number == call.number => match outcome {
-            // A verdict of any kind: the authority knows no such grant any more.
-            Outcome::Revoked | Outcome::Refused(Refusal::InvalidGrant) | Outcome::Tokens(_) => {
-                Ok(revoked(phase, NOTHING, Reason::Revoked))
+    const fn is_free(&self) -> bool {
+        self.phase.busy_until(self.policy).is_none()
+    }
+
+    fn busy(&self) -> Refused {
+        Refused::Busy { until: self.phase.busy_until(self.policy).unwrap_or(self.now) }
+    }
+
+    /// The number of a new call.
+    const fn send(&mut self, purpose: Purpose) -> u32 {
+        let number = self.phase.calls.saturating_add(1);
+        self.phase.calls = number;
+        self.send = Some(Call { number, generation: self.phase.generation, purpose });
+        number
+    }
+
+    /// Whether a call is given up. A clock that was put back by up to an hour only makes that later.
+    fn timed_out(&self, sent_at: Time) -> bool {
+        let most = self.policy.call_for;
+        reached(self.now, sent_at.plus(most), most.saturating_add(3_600))
+    }
+
+    /// Why nothing can be done with a grant that holds no tokens for use.
+    const fn without_a_grant(&self) -> Refused {
+        match self.phase.grant {
+            Grant::Unlinked => Refused::NotLinked,
+            Grant::Closed { reason } => Refused::Ended(reason),
+            Grant::Linked
+            | Grant::Refreshing { .. }
+            | Grant::Uncertain
+            | Grant::Suspect
+            | Grant::Revoking { .. }
+            | Grant::Unrevoked { .. } => Refused::BeingRevoked,
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------ deadlines
+
+    fn tick(&mut self) {
+        match self.phase.consent {
+            Consent::Pending { until } if reached(self.now, until, self.policy.consent_for) => {
+                self.phase.consent = Consent::None;
+                self.tell(Tell::ConsentExpired);
             }
-            Outcome::NotSent | Outcome::NoAnswer | Outcome::Refused(Refusal::AppAtFault) => {
-                Ok(revoke_again_later(policy, phase, now, tries, 0))
+            Consent::Unsent { until, .. } if reached(self.now, until, self.policy.code_for) => {
+                self.exchange_lost(self.phase.calls);
             }
+            Consent::Unsent { until, retry_at, tries }
+                if reached(self.now, retry_at, BACKOFF_MOST) && self.is_free() =>
+            {
+                self.exchange(until, tries);
+            }
+            Consent::Exchanging { call, sent_at, .. } if self.timed_out(sent_at) => self.exchange_lost(call),
+            Consent::None
+            | Consent::Pending { .. }
+            | Consent::Unsent { .. }
+            | Consent::Exchanging { .. }
+            | Consent::Over { .. } => self.tick_grant(),
+        }
+    }
+
+    fn tick_grant(&mut self) {
+        match self.phase.grant {
+            Grant::Linked | Grant::Uncertain | Grant::Suspect => {
+                if let Some(reason) = self.phase.held.ended(self.now) {
+                    self.close(reason);
+                } else if self.is_due() && self.is_free() {
+                    self.begin_refresh();
+                }
+            }
+            Grant::Refreshing { sent_at, .. } if self.timed_out(sent_at) => self.refresh_lost(sent_at),
+            Grant::Revoking { sent_at, tries, .. } if self.timed_out(sent_at) => {
+                self.revoke_again_later(tries, 0);
+            }
+            Grant::Unrevoked { retry_at, tries }
+                if reached(self.now, retry_at, RETRY_AFTER_MOST) && self.is_free() =>
+            {
+                self.send_revoke(tries);
+            }
+            // The clock was ahead and has been put right: what died by it alone lives again.
+            Grant::Closed { reason } if self.revives(reason) => {
+                self.phase.rest();
+                self.tell(Tell::Revived);
+            }
+            Grant::Unlinked
+            | Grant::Refreshing { .. }
+            | Grant::Revoking { .. }
+            | Grant::Unrevoked { .. }
+            | Grant::Closed { .. } => {}
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        let due = self.phase.refresh_due(self.policy);
+        if self.phase.is_at_peace() { self.now >= due } else { reached(self.now, due, RETRY_AFTER_MOST) }
+    }
+
+    /// At rest after one more try without a verdict, with the next one due then.
+    const fn rest_until(&mut self, retry_at: Time) {
+        self.phase.doubt.tries = self.phase.doubt.tries.saturating_add(1);
+        self.phase.doubt.not_before = retry_at;
+        self.phase.rest();
+    }
+
+    /// Whether what the clock alone has ended lives again, the clock having been put right.
+    fn revives(&self, reason: Reason) -> bool {
+        let Phase { held, doubt, .. } = &self.phase;
+        held.ended(self.now).is_none()
+            && match reason {
+                Reason::Expired | Reason::HardEnd => true,
+                // Unless it was refused often enough besides.
+                Reason::AnswerLost => self.sendable().is_some() && doubt.refusals < self.policy.refusals,
+                Reason::Refused
+                | Reason::Disconnected
+                | Reason::Poisoned
+                | Reason::Revoked
+                | Reason::RevokeUnanswered => false,
+            }
+    }
+
+    /// How often to turn the tokens held until one is in front that may be sent, and the doubt then.
+    fn sendable(&self) -> Option<(u8, Doubt)> {
+        let Phase { held, doubt, .. } = &self.phase;
+        doubt.turned_to_sendable(self.policy, self.now, held.candidates)
+    }
+
+    /// The end (I4): the access token goes with it (USE-3); the refresh token's bytes stay until a new consent or the
+    /// user.
+    const fn close(&mut self, reason: Reason) {
+        self.phase.held.access_for = 0;
+        self.phase.grant = Grant::Closed { reason };
+        self.tell(Tell::Closed(reason));
+        self.bytes = Bytes::DropAccess;
+    }
+
+    // -------------------------------------------------------------------------------------------------- consent
+
+    fn ask(&mut self) -> Moved {
+        if let Consent::Exchanging { .. } | Consent::Unsent { .. } = self.phase.consent {
+            return Err(self.busy());
+        }
+        match self.phase.grant {
+            Grant::Revoking { .. } | Grant::Unrevoked { .. } => Err(Refused::BeingRevoked),
+            // A second request supersedes the first, whose callback then fits nothing any more (CSR-1).
+            // The grant in place goes on working (SCO-4); after its end this is the only way on (REV-3).
+            Grant::Unlinked
+            | Grant::Linked
+            | Grant::Refreshing { .. }
+            | Grant::Uncertain
+            | Grant::Suspect
+            | Grant::Closed { .. } => {
+                self.phase.consent = Consent::Pending { until: self.now.plus(self.policy.consent_for) };
+                Ok(())
+            }
+        }
+    }
+
+    /// Refuses a callback that is unfit whatever it brings: no consent that it belongs to, or one that is over or used
+    /// (CSR-2). A signed `state` is used up with it, and every older one.
+    fn consume(&mut self, proof: Proof) -> Moved {
+        let made_at = match (self.phase.consent, proof) {
+            (Consent::Exchanging { .. } | Consent::Unsent { .. }, _) => return Err(Refused::CodeSpent),
+            (Consent::Pending { until }, Proof::Stored) if self.now < until => return Ok(()),
+            (Consent::Pending { .. }, Proof::Stored) => return Err(Refused::ConsentExpired),
+            (Consent::Over { .. }, Proof::Stored) => return Err(Refused::CodeSpent),
+            (Consent::None, Proof::Stored) => return Err(Refused::NoConsent),
+            // Nothing is stored for a signed state, so its time is what is used up.
+            (Consent::None | Consent::Pending { .. } | Consent::Over { .. }, Proof::Signed { made_at }) => {
+                made_at
+            }
+        };
+        // A time that is still ahead was used up under a clock that was wrong: its state would be refused anyway.
+        let future = self.now.plus(self.policy.call_for);
+        if made_at <= self.phase.consumed && self.phase.consumed <= future {
+            Err(Refused::CodeSpent)
+        } else if made_at > future || self.now.since(made_at) >= self.policy.consent_for {
+            Err(Refused::ConsentExpired)
+        } else {
+            self.phase.consumed = made_at;
+            Ok(())
+        }
+    }
+
+    fn callback(&mut self, proof: Proof) -> Moved {
+        self.consume(proof)?;
+        match self.phase.grant {
+            Grant::Refreshing { .. } => Err(self.busy()),
+            Grant::Revoking { .. } | Grant::Unrevoked { .. } => Err(Refused::BeingRevoked),
+            Grant::Unlinked | Grant::Linked | Grant::Uncertain | Grant::Suspect | Grant::Closed { .. } => {
+                self.exchange(self.now.plus(self.policy.code_for), 0);
+                self.bytes = Bytes::TakeCode;
+                Ok(())
+            }
+        }
+    }
+
+    /// SCO-4: the grant in place is not touched.
+    fn declined(&mut self, proof: Proof) -> Moved {
+        self.consume(proof)?;
+        self.phase.consent = Consent::None;
+        self.tell(Tell::Declined);
+        Ok(())
+    }
+
+    // ------------------------------------------------------------------------------------------------- exchange
+
+    /// EXC-1: the code counts as spent with this phase, which is stored before the request leaves (I1).
+    const fn exchange(&mut self, until: Time, tries: u8) {
+        let call = self.send(Purpose::Exchange);
+        self.phase.consent = Consent::Exchanging { call, sent_at: self.now, until, tries };
+    }
+
+    /// EXC-3: never again.
+    const fn exchange_lost(&mut self, call: u32) {
+        self.exchange_over(call, false, Tell::ExchangeLost);
+    }
+
+    const fn exchange_over(&mut self, call: u32, refused: bool, tell: Tell) {
+        self.phase.consent = Consent::Over { call, refused };
+        self.tell(tell);
+        self.bytes = Bytes::DropCode;
+    }
+
+    fn exchange_answer(&mut self, call: Call, outcome: Outcome) -> Moved {
+        match (self.phase.consent, outcome) {
+            (Consent::Exchanging { call: number, sent_at, until, tries }, _) if number == call.number => {
+                match outcome {
+                    Outcome::NotSent => {
+                        let retry_at = self.now.plus(backoff(1, 1, tries, BACKOFF_MOST));
+                        self.phase.consent =
+                            Consent::Unsent { until, retry_at, tries: tries.saturating_add(1) };
+                        self.tell(Tell::NotSent { retry_at });
+                    }
+                    Outcome::NoAnswer | Outcome::NoVerdict { .. } | Outcome::Revoked => {
+                        self.exchange_lost(number);
+                    }
+                    Outcome::Refused(refusal) => {
+                        let refused = matches!(refusal, Refusal::InvalidGrant);
+                        self.exchange_over(number, refused, Tell::ExchangeRefused(refusal));
+                    }
+                    Outcome::Tokens(issued) => self.link(sent_at.min(self.now), number, issued, Hint::None),
+                }
+                Ok(())
+            }
+            // The answer that was given up, after all (I5). EXC-2, EXC-5: where a second exchange was refused, these were
+            // revoked in the same moment: a refresh will tell.
+            (Consent::Over { call: number, refused }, Outcome::Tokens(issued)) if number == call.number => {
+                let hint = if refused { Hint::Poisoned } else { Hint::None };
+                self.link(self.now, number, unproven(issued), hint);
+                Ok(())
+            }
+            (Consent::Over { call: number, .. }, _) if number == call.number => Err(Refused::Late),
+            (_, Outcome::Refused(Refusal::InvalidGrant)) => self.exchange_answered_twice(call),
+            _ => Err(Refused::Late),
+        }
+    }
+
+    /// `invalid_grant` for the very exchange whose tokens are held: something on the way sent it twice, and the tokens are
+    /// revoked (EXC-2). A refresh will tell (EXC-5); until then nothing is handed out (USE-3).
+    fn exchange_answered_twice(&mut self, call: Call) -> Moved {
+        if self.phase.grant != Grant::Linked || self.phase.held.serial != call.number {
+            return Err(Refused::Late);
+        }
+        self.phase.doubt.hint = Hint::Poisoned;
+        self.phase.held.access_for = 0;
+        self.tell(Tell::Poisoned);
+        self.bytes = Bytes::DropAccess;
+        Ok(())
+    }
+
+    /// A consent brought tokens: they replace what there was, whole (SCO-4), under a new generation.
+    fn link(&mut self, issued_at: Time, serial: u32, issued: Issued, hint: Hint) {
+        let or = |seconds: u32, default: u32| if seconds == 0 { default } else { seconds };
+        self.phase.held = Held {
+            issued_at,
+            access_for: issued.access_for,
+            refresh_for: or(issued.refresh_for, self.policy.refresh_for),
+            hard_for: or(issued.hard_for, self.policy.hard_for),
+            serial,
+            candidates: 0,
+        };
+        self.phase.doubt = Doubt { hint, ..Doubt::NONE };
+        self.phase.consent = Consent::None;
+        self.phase.generation = self.phase.generation.saturating_add(1);
+        self.phase.rest();
+        self.tell(Tell::Linked);
+        self.bytes = Bytes::TakeTokens;
+    }
+
+    // -------------------------------------------------------------------------------------------------- refresh
+
+    fn demand(&mut self) -> Moved {
+        let (left, access_for) = match self.phase.usable() {
+            Some(held) => (held.access_left(self.now), held.access_for),
+            None => (0, 0),
+        };
+        if left >= self.policy.access_margin.min(access_for / 2).max(1) {
+            return Ok(());
+        }
+        match self.refresh() {
+            // A refresh that cannot be had now never withdraws an access token that still has life in it.
+            Err(Refused::Busy { .. } | Refused::Wait { .. }) if left > 0 => Ok(()),
+            other => other,
+        }
+    }
+
+    /// DUR-7: as often as anybody likes; nothing here counts refreshes.
+    fn refresh(&mut self) -> Moved {
+        match self.phase.grant {
+            Grant::Linked | Grant::Uncertain | Grant::Suspect => {
+                let not_before = self.phase.doubt.not_before;
+                if !self.is_free() {
+                    return Err(self.busy());
+                } else if let Some(reason) = self.phase.held.ended(self.now) {
+                    self.close(reason);
+                } else if !reached(self.now, not_before, RETRY_AFTER_MOST) {
+                    return Err(Refused::Wait { until: not_before });
+                } else {
+                    self.begin_refresh();
+                }
+                Ok(())
+            }
+            Grant::Refreshing { .. } => Err(self.busy()),
+            Grant::Closed { reason } if self.revives(reason) => {
+                if !self.is_free() {
+                    return Err(self.busy());
+                }
+                self.begin_refresh();
+                Ok(())
+            }
+            Grant::Unlinked | Grant::Revoking { .. } | Grant::Unrevoked { .. } | Grant::Closed { .. } => {
+                Err(self.without_a_grant())
+            }
+        }
+    }
+
+    /// A new round, which begins with the current refresh token (DUR-4, STA-3), or with a candidate where the current one
+    /// may not be sent again (STA-4).
+    fn begin_refresh(&mut self) {
+        match self.sendable() {
+            Some((steps, doubt)) => {
+                let untried = self.phase.held.candidates.saturating_sub(steps);
+                self.send_refresh(doubt, steps, untried);
+            }
+            None => self.close(Reason::AnswerLost),
+        }
+    }
+
+    /// Sends the token that is in front after so many turns.
+    const fn send_refresh(&mut self, doubt: Doubt, steps: u8, untried: u8) {
+        let call = self.send(Purpose::Refresh);
+        self.phase.doubt = doubt;
+        self.phase.grant = Grant::Refreshing { call, sent_at: self.now, untried };
+        if steps > 0 {
+            self.tell(Tell::NextCandidate);
+            self.bytes = Bytes::NextCandidate { steps };
+        }
+    }
+
+    /// STA-4: the token may be stale now; the same one may be sent again for a while.
+    fn refresh_lost(&mut self, sent_at: Time) {
+        let retry_at = self.now.plus(backoff(1, 1, self.phase.doubt.tries, BACKOFF_MOST));
+        self.phase.doubt = self.phase.doubt.lost_at(sent_at);
+        self.rest_until(retry_at);
+        self.tell(Tell::AnswerLost { retry_at });
+    }
+
+    /// A next try after `wait` seconds. One that would come after the token's own end, or after the time in which it may
+    /// be sent again (STA-4), is moved to shortly before: whatever was waited for may be over by then, and there is no
+    /// later.
+    fn in_time(&self, wait: u32) -> Time {
+        let end = self.phase.held.end();
+        let lost = self.phase.doubt.lost_since();
+        let replay_end = if lost.is_unset() { end } else { lost.plus(self.policy.replay_for) };
+        let last_look = end.min(replay_end).minus(LAST_LOOK);
+        self.now.plus(wait).min(last_look.max(self.now.plus(PACE)))
+    }
+
+    fn refresh_answer(&mut self, call: Call, outcome: Outcome) -> Moved {
+        if call.generation != self.phase.generation {
+            // Tokens of a grant that a new consent has replaced whole (SCO-3, SCO-4).
+            return Err(Refused::Late);
+        }
+        match (self.phase.grant, outcome) {
+            (Grant::Refreshing { call: number, sent_at, untried }, _) if number == call.number => {
+                self.refresh_answered(sent_at, untried, outcome, number);
+                Ok(())
+            }
+            (_, Outcome::Tokens(issued)) => self.late_tokens(call.number, issued),
+            _ => Err(Refused::Late),
+        }
+    }
+
+    fn refresh_answered(&mut self, sent_at: Time, untried: u8, outcome: Outcome, call: u32) {
+        let tries = self.phase.doubt.tries;
+        match outcome {
+            Outcome::NotSent => {
+                let retry_at = self.now.plus(backoff(1, 1, tries, BACKOFF_MOST));
+                self.rest_until(retry_at);
+                self.tell(Tell::NotSent { retry_at });
+            }
+            Outcome::NoAnswer | Outcome::Revoked => self.refresh_lost(sent_at),
             Outcome::NoVerdict { retry_after } => {
-                Ok(revoke_again_later(policy, phase, now, tries, retry_after))
+                let retry_at = self.in_time(pause(retry_after, tries));
+                self.rest_until(retry_at);
+                self.tell(Tell::NoVerdict { retry_at });
             }
-        },
-        // The answer to a try that was given up: it counts as well.
-        Grant::Unrevoked { .. } if matches!(outcome, Outcome::Revoked) => {
-            Ok(revoked(phase, NOTHING, Reason::Revoked))
+            Outcome::Refused(Refusal::AppAtFault) => {
+                let retry_at = self.in_time(backoff(FAULT_FIRST, 2, tries, FAULT_MOST));
+                self.rest_until(retry_at);
+                self.tell(Tell::AppAtFault { retry_at });
+            }
+            Outcome::Refused(Refusal::InvalidGrant) => self.refresh_refused(untried),
+            Outcome::Tokens(issued) => self.refreshed(sent_at.min(self.now), call, issued),
         }
-        _ => Err(Refused::Late),
     }
-}
 
-/// After a revocation nothing is held.
-const NOTHING: Held =
-    Held { issued_at: Time::UNSET, access_for: 0, refresh_for: 0, hard_for: 0, serial: 0, candidates: 0 };
-
-fn revoke_again_later(policy: &Policy, phase: Phase, now: Time, tries: u8, retry_after: u32) -> Move {
-    let tries = tries.saturating_add(1);
-    if tries >= policy.revoke_tries {
-        return revoked(phase, NOTHING, Reason::RevokeUnanswered);
+    /// Tokens: every doubt is settled. With a new value the old one is stale from now on, and is wiped (STA-1, STA-3);
+    /// with the same value only its lifetime changes (STA-5, DUR-5).
+    fn refreshed(&mut self, issued_at: Time, serial: u32, issued: Issued) {
+        let before = self.phase.held;
+        let refresh_for = match (issued.refresh_for, issued.refresh) {
+            (0, Rotation::New) => self.policy.refresh_for,
+            // The same token, and no word of its end: it keeps the one it had.
+            (0, Rotation::Same) => before.rolling_end().since(issued_at),
+            (seconds, _) => seconds,
+        };
+        let hard_for = match (issued.hard_for, before.hard_for) {
+            (0, FOREVER) => FOREVER,
+            (0, _) => before.hard_end().since(issued_at),
+            (seconds, _) => seconds,
+        };
+        let access_for = issued.access_for;
+        self.phase.held = Held { issued_at, access_for, refresh_for, hard_for, serial, candidates: 0 };
+        // An access token that cannot be used, as where the body broke off behind the refresh token: ask again, but not at
+        // once.
+        let not_before = if access_for == 0 { issued_at.plus(PACE) } else { Time::UNSET };
+        self.phase.doubt = Doubt { not_before, ..Doubt::NONE };
+        self.phase.rest();
+        self.tell(Tell::Refreshed(issued.refresh));
+        self.bytes = Bytes::TakeTokens;
     }
-    let retry_at = now.plus(pause(retry_after, tries));
-    Move::grant(phase, Grant::Unrevoked { retry_at, tries }).tell(Tell::RevokeUnanswered { retry_at })
-}
 
-fn answer(policy: &Policy, phase: Phase, now: Time, call: Call, outcome: Outcome) -> Moved {
-    let outcome = match (outcome, call.purpose) {
-        // Without a clock no grant is declared dead and no candidate sent: the question is asked again once there is one.
-        (Outcome::Refused(Refusal::InvalidGrant), Purpose::Refresh) if !now.is_set() => {
-            Outcome::NoVerdict { retry_after: 0 }
+    /// REF-4: `invalid_grant` is evidence. The candidates come first, then time; the end is confirmed, never guessed.
+    fn refresh_refused(&mut self, untried: u8) {
+        let Phase { held, doubt, .. } = self.phase;
+        // DUR-6: the end by age came while it was in flight, and that explains it.
+        if let Some(reason) = held.ended(self.now) {
+            return self.close(reason);
         }
-        (outcome, _) => outcome,
-    };
-    // What arrives is taken in even if the clock has meanwhile been lost (I5): by the latest time that is known.
-    let now = if now.is_set() { now } else { phase.latest() };
-    if !now.is_set() {
-        return Err(Refused::ClockUnset);
+        if let Some(untried) = untried.checked_sub(1)
+            && let turned = doubt.turned(held.candidates)
+            && let Some((steps, doubt)) = turned.turned_to_sendable(self.policy, self.now, held.candidates)
+            && let Some(untried) = untried.checked_sub(steps)
+        {
+            return self.send_refresh(doubt, steps.saturating_add(1), untried);
+        }
+        let refusals = doubt.refusals.saturating_add(1);
+        let enough =
+            if doubt.hint == Hint::None { self.policy.refusals } else { self.policy.refusals.min(2) };
+        self.phase.doubt.refusals = refusals;
+        self.phase.doubt.tries = 0;
+        if refusals >= enough || self.sendable().is_none() {
+            return self.close(doubt.reason());
+        }
+        let retry_at = self.in_time(backoff(PROBE_FIRST, 2, refusals.saturating_sub(1), PROBE_MOST));
+        self.phase.doubt.not_before = retry_at;
+        self.phase.rest();
+        self.tell(Tell::Suspect { retry_at });
     }
-    match call.purpose {
-        Purpose::Exchange => exchange_answer(policy, phase, now, call, outcome),
-        Purpose::Refresh => refresh_answer(policy, phase, now, call, outcome),
-        Purpose::Revoke => revoke_answer(policy, phase, now, call, outcome),
+
+    /// Tokens of a call that nobody waits for any more (I5): they never move the session back, and are never dropped.
+    fn late_tokens(&mut self, call: u32, issued: Issued) -> Moved {
+        let newer = call > self.phase.held.serial;
+        match self.phase.grant {
+            // The value that is held already: nothing in it is new.
+            _ if issued.refresh == Rotation::Same => Err(Refused::Late),
+            // Nothing has come since that call was sent with the current token, so what it brings is newer (STA-1).
+            Grant::Uncertain | Grant::Suspect if newer => self.replaced(self.now, call, issued),
+            Grant::Closed { reason } if newer && !reason.is_by_the_app() => {
+                self.replaced(self.now, call, issued)
+            }
+            _ => self.candidate(self.now, call, issued),
+        }
+    }
+
+    /// Tokens of which nothing is proven yet take the place of what is held, whole.
+    fn replaced(&mut self, issued_at: Time, call: u32, issued: Issued) -> Moved {
+        self.refreshed(issued_at, call, unproven(issued));
+        Ok(())
+    }
+
+    /// Tokens from elsewhere. What was lost of their refresh token stays known: its time runs on (STA-4, I2).
+    fn brought(&mut self, issued_at: Time, lost_since: Time, issued: Issued) -> Moved {
+        let behind = usize::from(self.phase.held.candidates);
+        self.candidate(issued_at, self.phase.calls, issued)?;
+        let place = if self.bytes == Bytes::TakeCandidate { behind.saturating_add(1) } else { 0 };
+        if let Some(lost) = self.phase.doubt.lost.get_mut(place) {
+            *lost = lost_since;
+        }
+        if !matches!(self.phase.grant, Grant::Refreshing { .. }) {
+            self.phase.rest();
+        }
+        Ok(())
+    }
+
+    /// A refresh token of which it is not known whether it is newer than the current one (STA-3).
+    fn candidate(&mut self, issued_at: Time, call: u32, issued: Issued) -> Moved {
+        let issued_at = issued_at.min(self.now);
+        if issued.refresh == Rotation::Same {
+            return Err(Refused::Late);
+        }
+        match self.phase.grant {
+            Grant::Unlinked | Grant::Revoking { .. } | Grant::Unrevoked { .. } => {
+                return Err(self.without_a_grant());
+            }
+            // What is held may not be sent again (STA-4), or is known to be dead: this one takes its place, whole.
+            Grant::Suspect if self.sendable().is_none() => return self.replaced(issued_at, call, issued),
+            Grant::Closed { reason: Reason::AnswerLost | Reason::Disconnected | Reason::Poisoned } => {
+                return self.replaced(issued_at, call, issued);
+            }
+            _ if self.phase.held.candidates >= CANDIDATES => return Err(Refused::CandidatesFull),
+            Grant::Linked | Grant::Uncertain => self.bytes = Bytes::TakeCandidate,
+            Grant::Refreshing { call, sent_at, untried } => {
+                self.phase.grant = Grant::Refreshing { call, sent_at, untried: untried.saturating_add(1) };
+                self.bytes = Bytes::TakeCandidate;
+            }
+            // The current one was refused: this one is tried first, and at once.
+            Grant::Suspect => {
+                self.put_in_front();
+                self.phase.doubt.not_before = Time::UNSET;
+            }
+            Grant::Closed { reason } if !reason.is_by_the_app() => {
+                // Refused before, it is suspect. Ended otherwise, nothing speaks against the one that came.
+                self.put_in_front();
+                let Doubt { lost, refusals, .. } = self.phase.doubt;
+                self.phase.doubt = Doubt { lost, refusals: refusals.min(1), ..Doubt::NONE };
+                self.phase.rest();
+            }
+            Grant::Closed { .. } => return Err(self.without_a_grant()),
+        }
+        let refresh_for = if issued.refresh_for == 0 { self.policy.refresh_for } else { issued.refresh_for };
+        let held = &mut self.phase.held;
+        let end = held.rolling_end().max(issued_at.plus(refresh_for));
+        held.refresh_for = end.since(held.issued_at);
+        held.candidates = held.candidates.saturating_add(1);
+        self.tell(Tell::CandidateKept);
+        Ok(())
+    }
+
+    const fn put_in_front(&mut self) {
+        self.phase.doubt = self.phase.doubt.behind_a_new_one(self.phase.held.candidates);
+        self.bytes = Bytes::TakeFront;
+    }
+
+    // --------------------------------------------------------------------------------------- signs from outside
+
+    /// DUR-2, REV-2: the token is not handed out again, and a refresh follows.
+    fn unauthorized(&mut self, serial: u32) -> Moved {
+        let Phase { held, doubt, .. } = self.phase;
+        if self.phase.usable().is_none() {
+            return Err(self.without_a_grant());
+        }
+        if held.serial != serial || held.access_for == 0 {
+            return Err(Refused::OtherToken);
+        }
+        // Rejected while it should have been good: a sign, though no proof, of a disconnect.
+        let early = held.access_left(self.now) > 0 && doubt.hint == Hint::None;
+        let hint = if early { Hint::Rejected } else { doubt.hint };
+        self.phase.held.access_for = 0;
+        self.refresh_on_a_sign(hint);
+        // The bytes can do one thing at a time. What is not wiped now is not handed out, and goes with the next answer.
+        if self.bytes == Bytes::Keep {
+            self.bytes = Bytes::DropAccess;
+        }
+        Ok(())
+    }
+
+    /// REV-2: anyone can call the disconnect address, so it only makes a refresh due, which will tell.
+    fn disconnected(&mut self) -> Moved {
+        if self.phase.usable().is_none() {
+            return Err(self.without_a_grant());
+        }
+        if let Grant::Refreshing { .. } = self.phase.grant {
+            self.phase.doubt.hint = Hint::Disconnected;
+        } else {
+            self.refresh_on_a_sign(Hint::Disconnected);
+        }
+        Ok(())
+    }
+
+    /// A refresh, but not right after the last one, or signs in a row would make a busy loop (I8).
+    fn refresh_on_a_sign(&mut self, hint: Hint) {
+        let pace = self.phase.held.issued_at.plus(PACE).min(self.now.plus(PACE));
+        let doubt = &mut self.phase.doubt;
+        doubt.hint = hint;
+        doubt.not_before = doubt.not_before.max(pace);
+        if !matches!(self.phase.grant, Grant::Refreshing { .. }) {
+            // Refused means not now: it stays due.
+            let _ = self.refresh();
+        }
+    }
+
+    // --------------------------------------------------------------------------------------------------- revoke
+
+    /// REV-1: from here on nothing is handed out, whatever the answer.
+    fn revoke(&mut self) -> Moved {
+        if !self.is_free() {
+            return Err(self.busy());
+        }
+        // A consent that is under way goes with it.
+        self.phase.consent = Consent::None;
+        match self.phase.grant {
+            Grant::Linked | Grant::Uncertain | Grant::Suspect => {
+                if self.phase.held.ended(self.now).is_none() {
+                    self.send_revoke(0);
+                    self.bytes = Bytes::KeepRefresh;
+                } else {
+                    self.revoked(Reason::Revoked);
+                }
+                Ok(())
+            }
+            // Believed dead, but alive perhaps: the authority is told all the same.
+            Grant::Closed { reason: Reason::Refused | Reason::AnswerLost } => {
+                self.send_revoke(0);
+                self.bytes = Bytes::KeepRefresh;
+                Ok(())
+            }
+            Grant::Closed {
+                reason: Reason::Expired | Reason::HardEnd | Reason::Disconnected | Reason::Poisoned,
+            } => {
+                self.revoked(Reason::Revoked);
+                Ok(())
+            }
+            Grant::Unlinked
+            | Grant::Refreshing { .. }
+            | Grant::Revoking { .. }
+            | Grant::Unrevoked { .. }
+            | Grant::Closed { .. } => Err(self.without_a_grant()),
+        }
+    }
+
+    const fn send_revoke(&mut self, tries: u8) {
+        let call = self.send(Purpose::Revoke);
+        self.phase.held = Held::NOTHING;
+        self.phase.doubt = Doubt::NONE;
+        self.phase.grant = Grant::Revoking { call, sent_at: self.now, tries };
+    }
+
+    /// REF-6: a revoked token is never sent again, so nothing of it is kept.
+    const fn revoked(&mut self, reason: Reason) {
+        self.phase.held.access_for = 0;
+        self.phase.held.candidates = 0;
+        self.phase.doubt = Doubt::NONE;
+        self.phase.grant = Grant::Closed { reason };
+        self.tell(Tell::Closed(reason));
+        self.bytes = Bytes::Forget;
+    }
+
+    fn revoke_answer(&mut self, call: Call, outcome: Outcome) -> Moved {
+        match (self.phase.grant, outcome) {
+            (Grant::Revoking { call: number, tries, .. }, _) if number == call.number => {
+                match outcome {
+                    // A verdict of any kind: the authority knows no such grant any more.
+                    Outcome::Revoked | Outcome::Refused(Refusal::InvalidGrant) | Outcome::Tokens(_) => {
+                        self.revoked(Reason::Revoked);
+                    }
+                    Outcome::NotSent | Outcome::NoAnswer | Outcome::Refused(Refusal::AppAtFault) => {
+                        self.revoke_again_later(tries, 0);
+                    }
+                    Outcome::NoVerdict { retry_after } => self.revoke_again_later(tries, retry_after),
+                }
+                Ok(())
+            }
+            // The answer to a try that was given up: it counts as well.
+            (Grant::Unrevoked { .. }, Outcome::Revoked) => {
+                self.revoked(Reason::Revoked);
+                Ok(())
+            }
+            _ => Err(Refused::Late),
+        }
+    }
+
+    fn revoke_again_later(&mut self, tries: u8, retry_after: u32) {
+        let tries = tries.saturating_add(1);
+        if tries >= self.policy.revoke_tries {
+            return self.revoked(Reason::RevokeUnanswered);
+        }
+        let retry_at = self.now.plus(pause(retry_after, tries));
+        self.phase.grant = Grant::Unrevoked { retry_at, tries };
+        self.tell(Tell::RevokeUnanswered { retry_at });
+    }
+
+    // -------------------------------------------------------------------------------------------------- answers
+
+    fn answer(&mut self, call: Call, outcome: Outcome) -> Moved {
+        let outcome = match (outcome, call.purpose) {
+            // Without a clock no grant is declared dead and no candidate sent: the question is asked again once there is
+            // one.
+            (Outcome::Refused(Refusal::InvalidGrant), Purpose::Refresh) if !self.now.is_set() => {
+                Outcome::NoVerdict { retry_after: 0 }
+            }
+            (outcome, _) => outcome,
+        };
+        // What arrives is taken in even if the clock has meanwhile been lost (I5): by the latest time that is known.
+        if !self.now.is_set() {
+            self.now = self.phase.latest();
+        }
+        if !self.now.is_set() {
+            return Err(Refused::ClockUnset);
+        }
+        match call.purpose {
+            Purpose::Exchange => self.exchange_answer(call, outcome),
+            Purpose::Refresh => self.refresh_answer(call, outcome),
+            Purpose::Revoke => self.revoke_answer(call, outcome),
+        }
     }
 }

@@ -1,19 +1,17 @@
 //! The stored form of a session: versioned, checked on the way in, the same bytes from every serializer.
 //!
-//! A record is a flat JSON object without a space or an escape in it, so `serde_json` on a server and `serde-json-core` on
-//! a device write it alike, and so does [`Record::write`], which need not look for escapes. Deadlines are absolute: a
-//! relative one that is read back later is a lie.
+//! A record is a flat JSON object without a space or an escape in it, its members in one order: [`Record::write`] writes it
+//! and [`Record::read`] reads it, and need not look for escapes. With the feature `serde`, `serde_json` on a server and
+//! `serde-json-core` on a device write the same bytes, for whoever keeps records inside a document of their own. Deadlines
+//! are absolute: a relative one that is read back later is a lie.
 
 use core::fmt::{self, Write};
-use serde::de::Error as _;
-use serde::ser::SerializeStruct;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::app::{App, Scopes};
 use crate::base64::Base64UrlUnpadded;
 use crate::consent::{STATE_LEN, state_text};
 use crate::error::{Field, RecordError, TooLong};
-use crate::phase::{CANDIDATES, Consent, Doubt, Grant, Held, Hint, Lost, Phase, Reason};
+use crate::phase::{CANDIDATES, Consent, Doubt, Grant, Held, Hint, Phase, Reason};
 use crate::time::Time;
 use crate::write::{Sum, Writer};
 
@@ -24,43 +22,43 @@ const PHASE_MOST: usize = 256;
 
 /// A session's stored form, borrowed from the session or from what was read. It holds tokens: seal it before it is kept,
 /// and wipe the buffers that it goes through. Its `Debug` is redacted.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Record<'a> {
-    #[serde(rename = "v")]
+    #[cfg_attr(feature = "serde", serde(rename = "v"))]
     pub(crate) version: u32,
-    #[serde(rename = "e")]
+    #[cfg_attr(feature = "serde", serde(rename = "e"))]
     pub(crate) environment: &'a str,
-    #[serde(rename = "k")]
+    #[cfg_attr(feature = "serde", serde(rename = "k"))]
     pub(crate) client: u32,
-    #[serde(rename = "r")]
+    #[cfg_attr(feature = "serde", serde(rename = "r"))]
     pub(crate) realm: &'a str,
-    #[serde(rename = "s", borrow)]
+    #[cfg_attr(feature = "serde", serde(rename = "s", borrow))]
     pub(crate) scopes: Names<'a>,
-    #[serde(rename = "p")]
+    #[cfg_attr(feature = "serde", serde(rename = "p"))]
     pub(crate) phase: Phase,
-    #[serde(rename = "qs", default, borrow)]
+    #[cfg_attr(feature = "serde", serde(rename = "qs", default, borrow))]
     pub(crate) asked: Option<Names<'a>>,
-    #[serde(rename = "qu", default)]
+    #[cfg_attr(feature = "serde", serde(rename = "qu", default))]
     pub(crate) redirect: u32,
-    #[serde(rename = "qt", default, borrow)]
+    #[cfg_attr(feature = "serde", serde(rename = "qt", default, borrow))]
     pub(crate) state: Option<Key<'a>>,
-    #[serde(rename = "qw", default, borrow)]
+    #[cfg_attr(feature = "serde", serde(rename = "qw", default, borrow))]
     pub(crate) verifier: Option<Key<'a>>,
-    #[serde(rename = "a", borrow)]
+    #[cfg_attr(feature = "serde", serde(rename = "a", borrow))]
     pub(crate) access: Token<'a>,
-    #[serde(rename = "t", borrow)]
+    #[cfg_attr(feature = "serde", serde(rename = "t", borrow))]
     pub(crate) refresh: Token<'a>,
-    #[serde(rename = "c", default, borrow)]
+    #[cfg_attr(feature = "serde", serde(rename = "c", default, borrow))]
     pub(crate) candidate: Option<Token<'a>>,
-    #[serde(rename = "d", default, borrow)]
+    #[cfg_attr(feature = "serde", serde(rename = "d", default, borrow))]
     pub(crate) further_candidate: Option<Token<'a>>,
     /// What was read; computed anew when it is written.
-    #[serde(rename = "h")]
+    #[cfg_attr(feature = "serde", serde(rename = "h"))]
     pub(crate) check: u32,
 }
 
-impl Record<'_> {
+impl<'a> Record<'a> {
     /// Tells a later record of the same session from an earlier one. A store must refuse to put a record in the place of
     /// one whose revision is not lower (REF-3).
     #[must_use]
@@ -92,7 +90,7 @@ impl Record<'_> {
         &self.phase
     }
 
-    /// The record's JSON, written into `buffer`: the same bytes as any serializer's, at a fraction of the cost.
+    /// The record's JSON, written into `buffer`.
     ///
     /// # Errors
     /// The buffer is too small; the error says what it needs.
@@ -140,7 +138,29 @@ impl Record<'_> {
         out.finish_bytes(Field::Buffer)
     }
 
-    fn tokens(&self) -> [(&'static str, Option<Token<'_>>); 4] {
+    /// Reads what [`write`](Self::write) wrote. Whether it is whole, and this app's, is found out by whoever restores it.
+    ///
+    /// # Errors
+    /// It is not what any version wrote, or another version did.
+    pub fn read(text: &'a [u8]) -> Result<Self, RecordError<'a>> {
+        // Without a way out in the middle, so that it is done in wide steps.
+        if !text.iter().fold(true, |all, byte| all & matches!(byte, b' '..=b'~')) {
+            return Err(RecordError::Damaged);
+        }
+        let mut rest = Reader(text);
+        rest.skip("{\"v\":").ok_or(RecordError::Damaged)?;
+        let version = rest.number().ok_or(RecordError::Damaged)?;
+        if version != VERSION {
+            return Err(RecordError::Version(version));
+        }
+        rest.members(version).ok_or(RecordError::Damaged)
+    }
+
+    pub(crate) fn refresh_tokens(&self) -> impl Iterator<Item = Token<'a>> + use<'a> {
+        [Some(self.refresh), self.candidate, self.further_candidate].into_iter().flatten()
+    }
+
+    fn tokens(&self) -> [(&'static str, Option<Token<'a>>); 4] {
         [
             ("a", Some(self.access)),
             ("t", Some(self.refresh)),
@@ -195,33 +215,100 @@ impl Record<'_> {
     }
 }
 
-/// Member by member as [`Record::write`] writes them: tests hold the two to the same bytes.
-impl Serialize for Record<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let phase = self.phase.text();
-        let mut out = serializer.serialize_struct("Record", 15)?;
-        out.serialize_field("v", &self.version)?;
-        out.serialize_field("e", self.environment)?;
-        out.serialize_field("k", &self.client)?;
-        out.serialize_field("r", self.realm)?;
-        out.serialize_field("s", &self.scopes)?;
-        out.serialize_field("p", phase.as_str())?;
-        if let Some(asked) = &self.asked {
-            out.serialize_field("qs", asked)?;
-            out.serialize_field("qu", &self.redirect)?;
+#[cfg(feature = "serde")]
+mod through_serde {
+    //! A record as part of a document of the caller's.
+
+    use core::fmt;
+
+    use serde::de::Error as _;
+    use serde::ser::SerializeStruct;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Key, Names, Record, Token, parse};
+    use crate::app::Scopes;
+    use crate::consent::STATE_LEN;
+    use crate::phase::Phase;
+
+    /// Member by member as [`Record::write`] writes them: tests hold the two to the same bytes.
+    impl Serialize for Record<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let phase = self.phase.text();
+            let mut out = serializer.serialize_struct("Record", 15)?;
+            out.serialize_field("v", &self.version)?;
+            out.serialize_field("e", self.environment)?;
+            out.serialize_field("k", &self.client)?;
+            out.serialize_field("r", self.realm)?;
+            out.serialize_field("s", &self.scopes)?;
+            out.serialize_field("p", phase.as_str())?;
+            if let Some(asked) = &self.asked {
+                out.serialize_field("qs", asked)?;
+                out.serialize_field("qu", &self.redirect)?;
+            }
+            for (name, key) in [("qt", &self.state), ("qw", &self.verifier)] {
+                if let Some(key) = key {
+                    out.serialize_field(name, key.text(&mut [0; STATE_LEN]))?;
+                }
+            }
+            for (name, token) in self.tokens() {
+                if let Some(token) = token {
+                    out.serialize_field(name, &token)?;
+                }
+            }
+            out.serialize_field("h", &self.sum(phase.as_bytes()))?;
+            out.end()
         }
-        for (name, key) in [("qt", &self.state), ("qw", &self.verifier)] {
-            if let Some(key) = key {
-                out.serialize_field(name, key.text(&mut [0; STATE_LEN]))?;
+    }
+
+    impl fmt::Display for Names<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self {
+                Self::Of(app, scopes) => {
+                    write!(f, "{}", scopes.within(Scopes::KNOWN).0)?;
+                    Self::further(app, *scopes).try_for_each(|name| write!(f, " {name}"))
+                }
+                Self::Text(text) => f.write_str(text),
             }
         }
-        for (name, token) in self.tokens() {
-            if let Some(token) = token {
-                out.serialize_field(name, &token)?;
+    }
+
+    impl Serialize for Names<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_str(self)
+        }
+    }
+
+    impl<'de: 'a, 'a> Deserialize<'de> for Names<'a> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            Ok(Self::Text(<&str>::deserialize(deserializer)?))
+        }
+    }
+
+    impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            Ok(Self::Text(<&str>::deserialize(deserializer)?))
+        }
+    }
+
+    impl Serialize for Token<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match self.stored().and_then(|bytes| core::str::from_utf8(bytes).ok()) {
+                Some(text) => serializer.serialize_str(text),
+                None => serializer.collect_str(self),
             }
         }
-        out.serialize_field("h", &self.sum(phase.as_bytes()))?;
-        out.end()
+    }
+
+    impl<'de: 'a, 'a> Deserialize<'de> for Token<'a> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            Ok(Self::Stored(<&str>::deserialize(deserializer)?.as_bytes()))
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Phase {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            parse(<&str>::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("not a phase"))
+        }
     }
 }
 
@@ -236,14 +323,86 @@ impl fmt::Debug for Record<'_> {
 
 /// What no session ever stores is damage, whatever the check says.
 fn is_whole(phase: &Phase, candidates: u8, no_refresh_token: bool) -> bool {
+    let counted = phase.held.candidates == candidates && candidates <= CANDIDATES;
     match phase.grant {
-        Grant::Unlinked => candidates == 0,
-        Grant::Linked { held, .. }
-        | Grant::Refreshing { held, .. }
-        | Grant::Uncertain { held, .. }
-        | Grant::Suspect { held, .. } => held.candidates == candidates && !no_refresh_token,
-        Grant::Closed { held, .. } => held.candidates == candidates && candidates <= CANDIDATES,
+        Grant::Unlinked | Grant::Closed { .. } => counted,
+        Grant::Linked | Grant::Refreshing { .. } | Grant::Uncertain | Grant::Suspect => {
+            counted && !no_refresh_token
+        }
         Grant::Revoking { .. } | Grant::Unrevoked { .. } => !no_refresh_token,
+    }
+}
+
+/// What is left of a record that is being read, member by member in their one order.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn members(&mut self, version: u32) -> Option<Record<'a>> {
+        let environment = self.skip(",\"e\":").and_then(|()| self.text())?;
+        let client = self.skip(",\"k\":").and_then(|()| self.number())?;
+        let realm = self.skip(",\"r\":").and_then(|()| self.text())?;
+        let scopes = self.skip(",\"s\":").and_then(|()| self.text())?;
+        let phase = self.skip(",\"p\":").and_then(|()| self.text())?;
+        let (mut asked, mut redirect) = (None, 0);
+        if self.skip(",\"qs\":").is_some() {
+            asked = Some(Names::Text(self.text()?));
+            redirect = self.skip(",\"qu\":").and_then(|()| self.number())?;
+        }
+        let record = Record {
+            version,
+            environment,
+            client,
+            realm,
+            scopes: Names::Text(scopes),
+            phase: parse(phase)?,
+            asked,
+            redirect,
+            state: self.member(",\"qt\":", |rest| rest.text().map(Key::Text))?,
+            verifier: self.member(",\"qw\":", |rest| rest.text().map(Key::Text))?,
+            access: self.member(",\"a\":", Self::token)??,
+            refresh: self.member(",\"t\":", Self::token)??,
+            candidate: self.member(",\"c\":", Self::token)?,
+            further_candidate: self.member(",\"d\":", Self::token)?,
+            check: self.skip(",\"h\":").and_then(|()| self.number())?,
+        };
+        (self.0 == b"}").then_some(record)
+    }
+
+    fn skip(&mut self, text: &str) -> Option<()> {
+        self.0 = self.0.strip_prefix(text.as_bytes())?;
+        Some(())
+    }
+
+    /// The member of that name, where it is there; `None` where what it is cannot be read.
+    fn member<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        match self.skip(name) {
+            Some(()) => read(self).map(Some),
+            None => Some(None),
+        }
+    }
+
+    fn token(&mut self) -> Option<Token<'a>> {
+        self.quoted().map(Token::Stored)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        core::str::from_utf8(self.quoted()?).ok()
+    }
+
+    /// A text up to its closing quote. There are no escapes in a record.
+    fn quoted(&mut self) -> Option<&'a [u8]> {
+        let text = self.0.strip_prefix(b"\"")?;
+        let (text, rest) = text.split_at_checked(memchr::memchr2(b'"', b'\\', text)?)?;
+        self.0 = rest.strip_prefix(b"\"")?;
+        Some(text)
+    }
+
+    fn number(&mut self) -> Option<u32> {
+        let end = self.0.iter().position(|byte| !byte.is_ascii_digit())?;
+        let (digits, rest) = self.0.split_at_checked(end)?;
+        self.0 = rest;
+        let padded = digits.len() > 1 && digits.starts_with(b"0");
+        core::str::from_utf8(digits).ok().filter(|_| !padded)?.parse().ok()
     }
 }
 
@@ -319,30 +478,6 @@ impl<'a> Names<'a> {
     }
 }
 
-impl fmt::Display for Names<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Of(app, scopes) => {
-                write!(f, "{}", scopes.within(Scopes::KNOWN).0)?;
-                Self::further(app, *scopes).try_for_each(|name| write!(f, " {name}"))
-            }
-            Self::Text(text) => f.write_str(text),
-        }
-    }
-}
-
-impl Serialize for Names<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Names<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::Text(<&str>::deserialize(deserializer)?))
-    }
-}
-
 /// 32 random bytes, as base64url.
 #[derive(Clone, Copy)]
 pub(crate) enum Key<'a> {
@@ -371,32 +506,30 @@ impl<'a> Key<'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::Text(<&str>::deserialize(deserializer)?))
-    }
-}
-
 /// A token, which may hold anything. What JSON would escape stands as `~` and two hexadecimal digits.
 #[derive(Clone, Copy)]
 pub(crate) enum Token<'a> {
     Plain(&'a [u8]),
-    Stored(&'a str),
+    Stored(&'a [u8]),
 }
 
 impl<'a> Token<'a> {
     pub(crate) const fn is_empty(&self) -> bool {
         match self {
-            Self::Plain(bytes) => bytes.is_empty(),
-            Self::Stored(text) => text.is_empty(),
+            Self::Plain(bytes) | Self::Stored(bytes) => bytes.is_empty(),
         }
+    }
+
+    /// How many bytes it was.
+    pub(crate) fn length(self) -> usize {
+        self.plain().map_or_else(|| self.bytes().count(), <[u8]>::len)
     }
 
     /// Its bytes as they were.
     pub(crate) fn bytes(self) -> impl Iterator<Item = u8> + use<'a> {
         let (mut rest, stored) = match self {
             Self::Plain(bytes) => (bytes, false),
-            Self::Stored(text) => (text.as_bytes(), true),
+            Self::Stored(text) => (text, true),
         };
         core::iter::from_fn(move || {
             let (first, after) = rest.split_first()?;
@@ -417,7 +550,7 @@ impl<'a> Token<'a> {
     pub(crate) fn plain(self) -> Option<&'a [u8]> {
         match self {
             Self::Plain(bytes) => Some(bytes),
-            Self::Stored(text) if memchr::memchr(b'~', text.as_bytes()).is_none() => Some(text.as_bytes()),
+            Self::Stored(text) if memchr::memchr(b'~', text).is_none() => Some(text),
             Self::Stored(_) => None,
         }
     }
@@ -425,7 +558,7 @@ impl<'a> Token<'a> {
     /// The text as it is stored, where that is what is in memory.
     fn stored(&self) -> Option<&'a [u8]> {
         match self {
-            Self::Stored(text) => Some(text.as_bytes()),
+            Self::Stored(text) => Some(text),
             Self::Plain([]) => Some(&[]),
             Self::Plain(bytes) => {
                 // Without a way out in the middle, so that it is done in wide steps.
@@ -474,34 +607,14 @@ impl<'a> Token<'a> {
 impl fmt::Display for Token<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stored(text) => f.write_str(text),
+            // Never shown so: what is stored is written as it stands.
+            Self::Stored(text) => f.write_str(core::str::from_utf8(text).unwrap_or_default()),
             Self::Plain(bytes) => bytes.iter().try_for_each(|byte| match byte {
                 b'"' | b'\\' | b'~' => write!(f, "~{byte:02x}"),
                 _ if byte.is_ascii_graphic() => f.write_char(char::from(*byte)),
                 _ => write!(f, "~{byte:02x}"),
             }),
         }
-    }
-}
-
-impl Serialize for Token<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.stored().and_then(|bytes| core::str::from_utf8(bytes).ok()) {
-            Some(text) => serializer.serialize_str(text),
-            None => serializer.collect_str(self),
-        }
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Token<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::Stored(<&str>::deserialize(deserializer)?))
-    }
-}
-
-impl<'de> Deserialize<'de> for Phase {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parse(<&str>::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("not a phase"))
     }
 }
 
@@ -522,7 +635,7 @@ impl Phase {
             &[self.revision.into(), self.generation.into(), self.calls.into(), self.consumed.unix()],
         );
         self.consent.write(out);
-        self.grant.write(out);
+        self.write_grant(out);
         out.length()
     }
 }
@@ -556,32 +669,37 @@ impl Consent {
     }
 }
 
-impl Grant {
-    fn write(&self, out: &mut Writer<'_>) {
-        match *self {
-            Self::Unlinked => out.text(";N"),
-            Self::Linked { held, doubt } => held.write(out, ";L", &doubt),
-            Self::Refreshing { held, doubt, call, sent_at, untried } => {
+impl Phase {
+    fn write_grant(&self, out: &mut Writer<'_>) {
+        let letter = match self.grant {
+            Grant::Unlinked => return out.text(";N"),
+            Grant::Revoking { call, sent_at, tries } => {
+                return out.numbers(";R", &[call.into(), sent_at.unix(), tries.into()]);
+            }
+            Grant::Unrevoked { retry_at, tries } => {
+                return out.numbers(";V", &[retry_at.unix(), tries.into()]);
+            }
+            Grant::Linked => ";L",
+            Grant::Uncertain => ";U",
+            Grant::Suspect => ";S",
+            Grant::Refreshing { call, sent_at, untried } => {
                 out.numbers(";F", &[call.into(), sent_at.unix(), untried.into()]);
-                held.write(out, ",", &doubt);
+                ","
             }
-            Self::Uncertain { held, doubt } => held.write(out, ";U", &doubt),
-            Self::Suspect { held, doubt } => held.write(out, ";S", &doubt),
-            Self::Revoking { call, sent_at, tries } => {
-                out.numbers(";R", &[call.into(), sent_at.unix(), tries.into()]);
-            }
-            Self::Unrevoked { retry_at, tries } => out.numbers(";V", &[retry_at.unix(), tries.into()]),
-            Self::Closed { reason, held, doubt } => {
+            Grant::Closed { reason } => {
                 out.numbers(";C", &[code(reason, &REASONS)]);
-                held.write(out, ",", &doubt);
+                ","
             }
+        };
+        self.held.write(out, letter);
+        if self.doubt != Doubt::NONE {
+            self.doubt.write(out);
         }
     }
 }
 
 impl Held {
-    /// Its numbers, and those of the doubt where there is any.
-    fn write(&self, out: &mut Writer<'_>, letter: &str, doubt: &Doubt) {
+    fn write(&self, out: &mut Writer<'_>, letter: &str) {
         let Self { issued_at, access_for, refresh_for, hard_for, serial, candidates } = *self;
         let numbers = [
             issued_at.unix(),
@@ -592,30 +710,16 @@ impl Held {
             candidates.into(),
         ];
         out.numbers(letter, &numbers);
-        if *doubt != Doubt::default() {
-            let Doubt { lost, candidates_lost, refusals, tries, hint, not_before } = *doubt;
-            let numbers =
-                [lost.stored(), refusals.into(), tries.into(), code(hint, &HINTS), not_before.unix()];
-            out.numbers(",", &numbers);
-            if candidates_lost != Doubt::default().candidates_lost {
-                out.numbers(",", &candidates_lost.map(Lost::stored));
-            }
-        }
     }
 }
 
-impl Lost {
-    const fn stored(self) -> u64 {
-        match self {
-            Self::None => 0,
-            Self::Since(first) => first.unix(),
-        }
-    }
-
-    const fn read(seconds: u64) -> Self {
-        match seconds {
-            0 => Self::None,
-            first => Self::Since(Time::from_unix(first)),
+impl Doubt {
+    fn write(&self, out: &mut Writer<'_>) {
+        let Self { lost: [lost, first, second], refusals, tries, hint, not_before } = *self;
+        let numbers = [lost.unix(), refusals.into(), tries.into(), code(hint, &HINTS), not_before.unix()];
+        out.numbers(",", &numbers);
+        if !first.is_unset() || !second.is_unset() {
+            out.numbers(",", &[first.unix(), second.unix()]);
         }
     }
 }
@@ -647,8 +751,7 @@ fn parse(text: &str) -> Option<Phase> {
         calls: counters.next()?,
         consumed: counters.time()?,
         consent: parse_consent(consent)?,
-        grant: parse_grant(grant)?,
-        unsaved: false,
+        ..parse_grant(grant)?
     };
     (counters.is_empty() && parts.next().is_none()).then_some(phase)
 }
@@ -671,27 +774,31 @@ fn parse_consent(text: &str) -> Option<Consent> {
     numbers.is_empty().then_some(consent)
 }
 
-fn parse_grant(text: &str) -> Option<Grant> {
+/// A phase with nothing in it but the grant and what is known of it.
+fn parse_grant(text: &str) -> Option<Phase> {
     let (kind, mut numbers) = Numbers::behind_letter(text)?;
     let grant = match kind {
         b'N' => Grant::Unlinked,
-        b'L' => Grant::Linked { held: numbers.held()?, doubt: numbers.doubt()? },
+        b'L' => Grant::Linked,
         b'F' => {
-            let (call, sent_at, untried) = (numbers.next()?, numbers.time()?, numbers.next()?);
-            Grant::Refreshing { held: numbers.held()?, doubt: numbers.doubt()?, call, sent_at, untried }
+            Grant::Refreshing { call: numbers.next()?, sent_at: numbers.time()?, untried: numbers.next()? }
         }
-        b'U' => Grant::Uncertain { held: numbers.held()?, doubt: numbers.doubt()? },
-        b'S' => Grant::Suspect { held: numbers.held()?, doubt: numbers.doubt()? },
+        b'U' => Grant::Uncertain,
+        b'S' => Grant::Suspect,
         b'R' => Grant::Revoking { call: numbers.next()?, sent_at: numbers.time()?, tries: numbers.next()? },
         b'V' => Grant::Unrevoked { retry_at: numbers.time()?, tries: numbers.next()? },
-        b'C' => Grant::Closed {
-            reason: *REASONS.get(numbers.next::<usize>()?)?,
-            held: numbers.held()?,
-            doubt: numbers.doubt()?,
-        },
+        b'C' => Grant::Closed { reason: *REASONS.get(numbers.next::<usize>()?)? },
         _ => return None,
     };
-    numbers.is_empty().then_some(grant)
+    let (held, doubt) = match grant {
+        Grant::Unlinked | Grant::Revoking { .. } | Grant::Unrevoked { .. } => (Held::NOTHING, Doubt::NONE),
+        Grant::Linked
+        | Grant::Refreshing { .. }
+        | Grant::Uncertain
+        | Grant::Suspect
+        | Grant::Closed { .. } => (numbers.held()?, numbers.doubt()?),
+    };
+    numbers.is_empty().then_some(Phase { grant, held, doubt, ..Phase::NEW })
 }
 
 /// Decimal numbers with commas between them.
@@ -726,18 +833,15 @@ impl<'a> Numbers<'a> {
 
     fn doubt(&mut self) -> Option<Doubt> {
         if self.is_empty() {
-            return Some(Doubt::default());
+            return Some(Doubt::NONE);
         }
-        let lost = Lost::read(self.next()?);
+        let lost = self.time()?;
         let (refusals, tries) = (self.next()?, self.next()?);
         let hint = *HINTS.get(self.next::<usize>()?)?;
         let not_before = self.time()?;
-        let candidates_lost = if self.is_empty() {
-            Doubt::default().candidates_lost
-        } else {
-            [Lost::read(self.next()?), Lost::read(self.next()?)]
-        };
-        Some(Doubt { lost, candidates_lost, refusals, tries, hint, not_before })
+        let (first, second) =
+            if self.is_empty() { (Time::UNSET, Time::UNSET) } else { (self.time()?, self.time()?) };
+        Some(Doubt { lost: [lost, first, second], refusals, tries, hint, not_before })
     }
 
     const fn is_empty(&self) -> bool {

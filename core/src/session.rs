@@ -38,6 +38,9 @@ pub struct Session<const A: usize = 4096, const R: usize = 512, const C: usize =
     correlation: heapless::String<40, u8>,
 }
 
+/// Refresh tokens that a session holds at most.
+const HELD: usize = 1 + CANDIDATES as usize;
+
 /// What the consent under way was asked with.
 #[derive(Clone, Default)]
 struct Asked {
@@ -45,6 +48,23 @@ struct Asked {
     redirect: u32,
     state: [u8; 32],
     verifier: [u8; 32],
+}
+
+impl Asked {
+    fn read<'r>(app: &App<'_>, record: &Record<'r>) -> Result<Self, RecordError<'r>> {
+        let mut asked = Self::default();
+        if let Some(names) = &record.asked {
+            asked.scopes = names.scopes(app).ok_or(RecordError::UnknownScope)?;
+            asked.redirect = record.redirect;
+        }
+        if let Some(state) = &record.state {
+            asked.state = state.bytes().ok_or(RecordError::Damaged)?;
+        }
+        if let Some(verifier) = &record.verifier {
+            asked.verifier = verifier.bytes().ok_or(RecordError::Damaged)?;
+        }
+        Ok(asked)
+    }
 }
 
 impl Drop for Asked {
@@ -174,28 +194,44 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
     /// The record is damaged, of another version, of other keys or another environment (APP-3), or too large for this
     /// session.
     pub fn restore<'r>(app: &App<'r>, record: &'r Record<'r>) -> Result<Self, RecordError<'r>> {
-        record.verify(app)?;
         let mut session = Self::new(app);
-        session.scopes = record.scopes.scopes(app).ok_or(RecordError::UnknownScope)?;
-        if let Some(asked) = &record.asked {
-            session.asked.scopes = asked.scopes(app).ok_or(RecordError::UnknownScope)?;
-            session.asked.redirect = record.redirect;
-        }
-        if let Some(state) = &record.state {
-            session.asked.state = state.bytes().ok_or(RecordError::Damaged)?;
-        }
-        if let Some(verifier) = &record.verifier {
-            session.asked.verifier = verifier.bytes().ok_or(RecordError::Damaged)?;
-        }
-        let realm_too_long = TooLong { field: Field::Realm, needed: record.realm.len(), capacity: 20 };
-        session.realm.push_str(record.realm).map_err(|_| RecordError::TooLong(realm_too_long))?;
-        let [first, second] = &mut session.candidates;
-        load(&mut session.access, Some(record.access), Field::AccessToken)?;
-        load(&mut session.refresh, Some(record.refresh), Field::RefreshToken)?;
-        load(first, record.candidate, Field::RefreshToken)?;
-        load(second, record.further_candidate, Field::RefreshToken)?;
-        session.phase = record.phase.restored();
+        session.load(app, record)?;
         Ok(session)
+    }
+
+    /// Takes what a record holds in the place of everything that is here: as [`restore`](Self::restore), in memory that is
+    /// there already. What was in memory and never stored is lost with it: [`adopt`](Self::adopt) and
+    /// [`merge`](Self::merge) ask first.
+    ///
+    /// # Errors
+    /// As [`restore`](Self::restore); the session is then as it was.
+    pub fn load<'r>(&mut self, app: &App<'r>, record: &'r Record<'r>) -> Result<(), RecordError<'r>> {
+        record.verify(app)?;
+        let scopes = record.scopes.scopes(app).ok_or(RecordError::UnknownScope)?;
+        let asked = Asked::read(app, record)?;
+        let capacity = self.realm.capacity();
+        if record.realm.len() > capacity {
+            let too_long = TooLong { field: Field::Realm, needed: record.realm.len(), capacity };
+            return Err(RecordError::TooLong(too_long));
+        }
+        Secret::<A>::fits(record.access.length(), Field::AccessToken).map_err(RecordError::TooLong)?;
+        for token in [Some(record.refresh), record.candidate, record.further_candidate].into_iter().flatten()
+        {
+            Secret::<R>::fits(token.length(), Field::RefreshToken).map_err(RecordError::TooLong)?;
+        }
+        // Nothing is refused from here on.
+        (self.client, self.scopes, self.asked) = (record.client, scopes, asked);
+        self.realm.clear();
+        let _ = self.realm.push_str(record.realm);
+        let [first, second] = &mut self.candidates;
+        take(&mut self.access, Some(record.access));
+        take(&mut self.refresh, Some(record.refresh));
+        take(first, record.candidate);
+        take(second, record.further_candidate);
+        self.code.wipe();
+        self.correlation.clear();
+        self.phase = record.phase.restored();
+        Ok(())
     }
 
     // ------------------------------------------------------------------------------------------- what happened
@@ -238,7 +274,7 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         event: Event,
         incoming: Incoming<'_>,
     ) -> Result<Effects, Error> {
-        let step = step(&app.provider().policy, self.phase, now, event)?;
+        let step = step(&app.provider().policy, &self.phase, now, event)?;
         self.follow(app, step.bytes, incoming);
         self.phase = step.phase;
         Ok(step.effects)
@@ -559,7 +595,7 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
     /// and durable together with its refresh token (I3). `None`: hand in [`Input::Demand`], which says what to do.
     #[must_use]
     pub fn access_token(&self, now: Time) -> Option<AccessToken<'_>> {
-        let held = self.phase.held()?;
+        let held = self.phase.usable()?;
         let seconds_left = held.access_left(now);
         if seconds_left == 0 || self.phase.unsaved || self.access.is_empty() {
             return None;
@@ -633,14 +669,12 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
             }
             (
                 _,
-                Grant::Linked { held, doubt }
-                | Grant::Uncertain { held, doubt }
-                | Grant::Suspect { held, doubt },
-            ) => Some(Diagnosis::refresh(&held, &doubt, now, around)),
-            (_, Grant::Refreshing { held, doubt, .. }) => {
-                Some(Diagnosis::refresh(&held, &doubt, now, around))
-            }
-            (_, Grant::Closed { held, doubt, .. }) => Some(Diagnosis::refresh(&held, &doubt, now, around)),
+                Grant::Linked
+                | Grant::Refreshing { .. }
+                | Grant::Uncertain
+                | Grant::Suspect
+                | Grant::Closed { .. },
+            ) => Some(Diagnosis::refresh(&self.phase.held, &self.phase.doubt, now, around)),
             (_, Grant::Unlinked | Grant::Revoking { .. } | Grant::Unrevoked { .. }) => None,
         }
     }
@@ -655,13 +689,16 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
     pub fn adopt<'r>(&mut self, app: &App<'r>, record: &'r Record<'r>) -> Result<bool, RecordError<'r>> {
         let newer = record.phase.revision > self.phase.revision;
         if newer {
-            *self = Self::restore(app, record)?;
+            self.load(app, record)?;
         }
         Ok(newer)
     }
 
-    /// After a write that was fenced out: takes the stored record, and adds the refresh token that the store never saw as
+    /// After a write that was fenced out: takes the stored record, and adds each refresh token that the store never saw as
     /// a candidate (STA-3, I5). The effects are those of the merged session, which is to be stored anew.
+    ///
+    /// Where this session is of a later consent than the stored one, it is its successor, as after
+    /// [`succeed`](Self::succeed).
     ///
     /// # Errors
     /// As [`Session::restore`], or the stored session has no room for a candidate; this session is then as it was.
@@ -671,22 +708,48 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         now: Time,
         record: &'r Record<'r>,
     ) -> Result<Effects, MergeError<'r>> {
-        let mut theirs = Self::restore(app, record).map_err(MergeError::Record)?;
-        let known = theirs.candidates.iter().chain([&theirs.refresh]);
-        let known = known.into_iter().any(|held| held.as_bytes() == self.refresh.as_bytes());
-        let ours = self.phase.held().filter(|_| self.phase.generation == theirs.phase.generation && !known);
-        let Some(Held { issued_at, access_for, refresh_for, hard_for, .. }) = ours else {
-            *self = theirs;
-            return Ok(Effects::default());
+        record.verify(app).map_err(MergeError::Record)?;
+        let mut theirs = record.phase.restored();
+        let mut effects = Effects::default();
+        let ours = self.phase.usable().copied();
+        let unseen = match ours {
+            Some(_) if self.phase.generation > theirs.generation => {
+                return self.succeed(app, record).map_err(MergeError::Record);
+            }
+            Some(_) if self.phase.generation == theirs.generation => self.unseen(record),
+            _ => [const { Secret::new() }; HELD],
         };
-        let issued = Issued { access_for, refresh_for, hard_for, refresh: Rotation::New };
-        let event = Event::Candidate { issued_at, issued };
-        let step = step(&app.provider().policy, theirs.phase, now, event).map_err(MergeError::Refused)?;
-        let raw = self.refresh.as_bytes();
-        theirs.follow(app, step.bytes, Incoming { refresh: Some(Text::raw(raw)), ..Incoming::default() });
-        theirs.phase = step.phase;
-        *self = theirs;
-        Ok(step.effects)
+        let mut moves = [Bytes::Keep; HELD];
+        for ((unseen, lost_since), bytes) in unseen.iter().zip(self.phase.doubt.lost).zip(&mut moves) {
+            let Some(&Held { issued_at, access_for, refresh_for, hard_for, .. }) =
+                ours.as_ref().filter(|_| !unseen.is_empty())
+            else {
+                continue;
+            };
+            let issued = Issued { access_for, refresh_for, hard_for, refresh: Rotation::New };
+            let event = Event::Candidate { issued_at, lost_since, issued };
+            let step = step(&app.provider().policy, &theirs, now, event).map_err(MergeError::Refused)?;
+            (theirs, effects, *bytes) = (step.phase, step.effects, step.bytes);
+        }
+        self.load(app, record).map_err(MergeError::Record)?;
+        for (unseen, bytes) in unseen.iter().zip(moves) {
+            let refresh = Some(Text::raw(unseen.as_bytes()));
+            self.follow(app, bytes, Incoming { refresh, ..Incoming::default() });
+        }
+        self.phase = theirs;
+        Ok(effects)
+    }
+
+    /// The refresh tokens held here that are not in a record, the current one first; nothing in the place of the others.
+    fn unseen(&self, record: &Record<'_>) -> [Secret<R>; HELD] {
+        let mut found = [const { Secret::new() }; HELD];
+        for (held, unseen) in [&self.refresh].into_iter().chain(&self.candidates).zip(&mut found) {
+            let is_it = |token: Token<'_>| token.bytes().eq(held.as_bytes().iter().copied());
+            if !record.refresh_tokens().any(is_it) {
+                unseen.set(held.as_bytes());
+            }
+        }
+        found
     }
 
     /// Makes this session the successor of a stored one of the same realm, which a new consent has replaced: its record
@@ -696,7 +759,7 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
     /// The record is not one of this app's.
     pub fn succeed<'r>(&mut self, app: &App<'r>, record: &'r Record<'r>) -> Result<Effects, RecordError<'r>> {
         record.verify(app)?;
-        self.phase = self.phase.after(&record.phase);
+        self.phase.follow(&record.phase);
         Ok(Effects { store: Some(self.phase.revision), ..Effects::default() })
     }
 }
@@ -741,23 +804,14 @@ fn put<const N: usize>(secret: &mut Secret<N>, token: Option<Text<'_>>) {
     }
 }
 
-fn load<'r, const N: usize>(
-    secret: &mut Secret<N>,
-    token: Option<Token<'_>>,
-    field: Field,
-) -> Result<(), RecordError<'r>> {
-    let Some(token) = token else { return Ok(()) };
-    match token.plain() {
-        Some(bytes) => {
-            Secret::<N>::fits(bytes.len(), field).map_err(RecordError::TooLong)?;
-            secret.set(bytes);
-        }
-        None => {
-            Secret::<N>::fits(token.bytes().count(), field).map_err(RecordError::TooLong)?;
-            secret.fill(token.bytes());
-        }
+fn take<const N: usize>(secret: &mut Secret<N>, token: Option<Token<'_>>) {
+    match token {
+        None => secret.wipe(),
+        Some(token) => match token.plain() {
+            Some(bytes) => secret.set(bytes),
+            None => secret.fill(token.bytes()),
+        },
     }
-    Ok(())
 }
 
 fn clamp(seconds: u64, most: u32) -> u32 {

@@ -2,27 +2,30 @@
 
 /// A moment, in Unix seconds. The core has no clock; every call that judges by time takes one.
 ///
-/// Sums saturate. A moment before [`Time::EARLIEST`] cannot be now: a device whose clock was never set says so with
-/// it, and nothing is judged by it.
+/// Sums saturate, at [`Time::END`]. A moment before [`Time::EARLIEST`] cannot be now: a device whose clock was never set
+/// says so with it, and nothing is judged by it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Time(u64);
+pub struct Time(u32);
 
 impl Time {
     /// The clock was never set. Nothing is handed out, sent or declared dead by it.
     pub const UNSET: Self = Self(0);
     /// 2020-01-01. A clock that shows less was never set.
     pub const EARLIEST: Self = Self(1_577_836_800);
+    /// 2106-02-07, the end of time: whatever is later counts as this moment. A time takes half the room so, and a phase is
+    /// mostly times.
+    pub const END: Self = Self(u32::MAX);
 
-    /// The moment `seconds` after 1970-01-01T00:00:00Z.
+    /// The moment `seconds` after 1970-01-01T00:00:00Z; [`Time::END`] where that is earlier.
     #[must_use]
     pub const fn from_unix(seconds: u64) -> Self {
-        Self(seconds)
+        Self(if seconds > u32::MAX as u64 { u32::MAX } else { seconds as u32 })
     }
 
     /// Seconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn unix(self) -> u64 {
-        self.0
+        self.0 as u64
     }
 
     /// Whether this can be the present: not before [`Time::EARLIEST`].
@@ -31,23 +34,26 @@ impl Time {
         self.0 >= Self::EARLIEST.0
     }
 
-    /// This moment and `seconds` more; the end of time where that is past it.
+    pub(crate) const fn is_unset(self) -> bool {
+        self.0 == Self::UNSET.0
+    }
+
+    /// This moment and `seconds` more.
     #[must_use]
     pub const fn plus(self, seconds: u32) -> Self {
-        Self(self.0.saturating_add(seconds as u64))
+        Self(self.0.saturating_add(seconds))
     }
 
     /// `seconds` before this moment.
     #[must_use]
     pub const fn minus(self, seconds: u32) -> Self {
-        Self(self.0.saturating_sub(seconds as u64))
+        Self(self.0.saturating_sub(seconds))
     }
 
     /// Seconds from `earlier` to this moment; none where the clock stepped back between the two.
     #[must_use]
     pub const fn since(self, earlier: Self) -> u32 {
-        let seconds = self.0.saturating_sub(earlier.0);
-        if seconds > u32::MAX as u64 { u32::MAX } else { seconds as u32 }
+        self.0.saturating_sub(earlier.0)
     }
 
     /// Reads an HTTP date (`Sun, 06 Nov 1994 08:49:37 GMT`; RFC 9110 §5.6.7, the form that senders must use), as the
@@ -68,7 +74,7 @@ impl Time {
         }
         let days = days_since_1970(year, month, day)?;
         let seconds = hour.checked_mul(3600)?.checked_add(minute.checked_mul(60)?)?.checked_add(second)?;
-        Some(Self(days.checked_mul(86_400)?.checked_add(seconds)?))
+        Some(Self::from_unix(days.checked_mul(86_400)?.checked_add(seconds)?))
     }
 }
 
@@ -119,8 +125,8 @@ mod tests {
 
     #[test]
     fn sums_saturate_and_a_clock_that_stepped_back_counts_as_no_time() {
-        assert_eq!(Time(u64::MAX).plus(1), Time(u64::MAX));
+        assert_eq!(Time::from_unix(u64::MAX).plus(1), Time::END);
         assert_eq!(Time(5).since(Time(9)), 0);
-        assert_eq!(Time(u64::MAX).since(Time(0)), u32::MAX);
+        assert_eq!(Time::END.since(Time(0)), u32::MAX);
     }
 }

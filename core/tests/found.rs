@@ -1,7 +1,7 @@
 //! What searches have found in the kernel, each by the shortest way to it.
 
 use evergrant::phase::{
-    Bytes, Doubt, Event, Grant, Held, Issued, Lost, Outcome, Proof, Refusal, Rotation, Step, step,
+    Bytes, Doubt, Event, Grant, Held, Issued, Outcome, Proof, Refusal, Rotation, Step, step,
 };
 use evergrant::{Call, Due, FOREVER, Phase, Policy, Provider, Reason, Refused, Tell, Time};
 
@@ -22,12 +22,12 @@ const ISSUED: Issued =
 const REFUSED: Outcome = Outcome::Refused(Refusal::InvalidGrant);
 
 fn linked(held: Held) -> Phase {
-    Phase { grant: Grant::Linked { held, doubt: Doubt::default() }, calls: 1, generation: 1, ..Phase::NEW }
+    Phase { grant: Grant::Linked, held, calls: 1, generation: 1, ..Phase::NEW }
 }
 
 /// A step, its record stored.
 fn go(policy: &Policy, phase: Phase, now: Time, event: Event) -> Step {
-    let step = step(policy, phase, now, event).unwrap();
+    let step = step(policy, &phase, now, event).unwrap();
     Step { phase: Phase { unsaved: false, ..step.phase }, ..step }
 }
 
@@ -72,7 +72,7 @@ fn an_end_for_a_lost_answer_is_undone_where_the_clock_was_wrong() {
     let ahead = go(&INTUIT, lost, NOW.plus(2 * DAY), Event::Tick);
     assert_eq!(ahead.effects.tell, Some(Tell::Closed(Reason::AnswerLost)));
     assert!(go(&INTUIT, ahead.phase, NOW.plus(60), Event::Refresh).effects.send.is_some());
-    let late = step(&INTUIT, ahead.phase, NOW.plus(2 * DAY), Event::Refresh);
+    let late = step(&INTUIT, &ahead.phase, NOW.plus(2 * DAY), Event::Refresh);
     assert_eq!(late, Err(Refused::Ended(Reason::AnswerLost)));
 }
 
@@ -92,7 +92,7 @@ fn a_refusal_without_a_clock_is_asked_again() {
         let (phase, call) = sent(&STRICT, linked(Held { candidates, ..HELD }), NOW);
         let step = go(&STRICT, phase, Time::UNSET, Event::Answer { call, outcome: REFUSED });
         assert_eq!(step.effects.send, None);
-        assert!(matches!(step.phase.grant, Grant::Linked { .. }));
+        assert_eq!(step.phase.grant, Grant::Linked);
     }
 }
 
@@ -100,7 +100,7 @@ fn a_refusal_without_a_clock_is_asked_again() {
 #[test]
 fn tokens_after_the_hard_end_are_kept() {
     let closed = go(&INTUIT, linked(Held { hard_for: DAY, ..HELD }), NOW.plus(DAY), Event::Tick).phase;
-    let candidate = Event::Candidate { issued_at: NOW, issued: ISSUED };
+    let candidate = Event::Candidate { issued_at: NOW, lost_since: Time::UNSET, issued: ISSUED };
     assert_eq!(go(&INTUIT, closed, NOW.plus(DAY), candidate).bytes, Bytes::TakeFront);
 }
 
@@ -108,18 +108,18 @@ fn tokens_after_the_hard_end_are_kept() {
 #[test]
 fn a_candidate_after_an_end_by_the_clock_is_not_suspect() {
     let closed = go(&INTUIT, linked(HELD), NOW.plus(100 * DAY), Event::Tick).phase;
-    let candidate = Event::Candidate { issued_at: NOW.plus(99 * DAY), issued: ISSUED };
+    let issued_at = NOW.plus(99 * DAY);
+    let candidate = Event::Candidate { issued_at, lost_since: Time::UNSET, issued: ISSUED };
     let step = go(&INTUIT, closed, NOW.plus(100 * DAY), candidate);
-    let Grant::Linked { doubt, .. } = step.phase.grant else { panic!("{:?}", step.phase.grant) };
-    assert_eq!(doubt, Doubt::default());
+    assert_eq!((step.phase.grant, step.phase.doubt), (Grant::Linked, Doubt::NONE));
 }
 
 /// L1, STA-4: where the token in front may not be sent again, a candidate is tried before the end, and that one alone.
 #[test]
 fn a_candidate_is_tried_before_a_lost_answer_ends_the_grant() {
-    let doubt = Doubt { lost: Lost::Since(NOW), tries: 3, ..Doubt::default() };
+    let doubt = Doubt { lost: [NOW, Time::UNSET, Time::UNSET], tries: 3, ..Doubt::NONE };
     let held = Held { candidates: 1, ..HELD };
-    let phase = Phase { grant: Grant::Uncertain { held, doubt }, ..linked(held) };
+    let phase = Phase { grant: Grant::Uncertain, doubt, ..linked(held) };
     let later = NOW.plus(DAY);
     let tried = go(&INTUIT, phase, later, Event::Tick);
     assert_eq!(tried.bytes, Bytes::NextCandidate { steps: 1 });
@@ -138,9 +138,9 @@ fn a_candidate_is_tried_before_a_lost_answer_ends_the_grant() {
 /// I5: a 401 that makes the next candidate go out moves the bytes with the phase.
 #[test]
 fn a_rejected_token_does_not_hold_back_the_bytes_of_a_candidate() {
-    let doubt = Doubt { lost: Lost::Since(NOW), tries: 1, ..Doubt::default() };
+    let doubt = Doubt { lost: [NOW, Time::UNSET, Time::UNSET], tries: 1, ..Doubt::NONE };
     let held = Held { candidates: 1, issued_at: NOW.plus(DAY), ..HELD };
-    let phase = Phase { grant: Grant::Uncertain { held, doubt }, ..linked(held) };
+    let phase = Phase { grant: Grant::Uncertain, doubt, ..linked(held) };
     let step = go(&INTUIT, phase, NOW.plus(DAY + 60), Event::Unauthorized { serial: 1 });
     assert!(step.effects.send.is_some());
     assert_eq!(step.bytes, Bytes::NextCandidate { steps: 1 });
@@ -154,6 +154,21 @@ fn a_grant_that_lives_again_is_not_refreshed_beside_an_exchange() {
     let asked = go(&INTUIT, closed, late, Event::Ask).phase;
     let exchanging = go(&INTUIT, asked, late, Event::Callback(Proof::Stored)).phase;
     // The clock is put right.
-    let again = step(&INTUIT, exchanging, late.minus(1), Event::Demand);
+    let again = step(&INTUIT, &exchanging, late.minus(1), Event::Demand);
     assert_eq!(again, Err(Refused::Busy { until: late.plus(INTUIT.call_for) }));
+}
+
+/// I2: a token that another process has sent without an answer keeps its time when it is brought here.
+#[test]
+fn a_token_that_is_brought_does_not_forget_the_answer_it_has_lost() {
+    let lost_since = NOW.plus(1);
+    let candidate = Event::Candidate { issued_at: NOW, lost_since, issued: ISSUED };
+    let kept = go(&INTUIT, linked(HELD), NOW.plus(2), candidate).phase;
+    assert_eq!(kept.doubt.lost, [Time::UNSET, lost_since, Time::UNSET]);
+    // In time it is sent, after that it is not.
+    for (later, tried) in [(DAY - 60, true), (DAY, false)] {
+        let (phase, call) = sent(&INTUIT, kept, lost_since.plus(later));
+        let refused = go(&INTUIT, phase, lost_since.plus(later), Event::Answer { call, outcome: REFUSED });
+        assert_eq!(refused.effects.tell == Some(Tell::NextCandidate), tried, "{later}");
+    }
 }

@@ -18,6 +18,7 @@ Examples:
   curl -H \"$(evergrant token --format header 9130347957983546)\" …
   evergrant call 9130347957983546 companyinfo/{realm}
   evergrant refresh --due                         from cron: renew whatever asks for it
+  evergrant whoami 9130347957983546               who signed in, if openid was among the scopes
 
 Configuration, evergrant.toml (here, or in the home folder; mode 600 if a secret is in it):
   environment = \"sandbox\"            # or \"production\", \"custom\"
@@ -106,6 +107,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Refresh a grant now, or all that ask for it
     Refresh(Refresh),
+    /// Show who signed in, and what they let be known of them
+    Whoami(Whoami),
     /// Revoke a grant
     Disconnect(Disconnect),
     /// Look for what is wrong, and say why and what to do, by the FAQ
@@ -131,8 +134,12 @@ pub(crate) struct Realm {
 Where the redirect URI is on this machine, a port listens while the consent is pending. Otherwise paste the address that
 the browser ends up at. For a company that is connected already, the old grant works until the new tokens are stored.
 
+With openid among the scopes the ID token is verified after the tokens are stored. One that is refused costs the sign-in
+and not the grant: it says that it is connected, then why nobody is signed in, and ends with 7.
+
 Examples:
   evergrant connect --scope accounting
+  evergrant connect --scope accounting,openid,profile,email
   evergrant connect --realm 9130347957983546 --scope accounting,payment
   evergrant connect --no-browser < callback-url.txt")]
 pub(crate) struct Connect {
@@ -190,6 +197,22 @@ pub(crate) struct Call {
 
 #[derive(Args)]
 pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) realm: Realm,
+    /// For programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+The user is who the ID token named when the grant was made: issuer and subject, never an email address. The claims are read
+now, by scope (profile, email, phone, address), and count only if they are of that very subject.
+
+Examples:
+  evergrant connect --scope openid,profile,email
+  evergrant whoami --json")]
+pub(crate) struct Whoami {
     #[command(flatten)]
     pub(crate) realm: Realm,
     /// For programs

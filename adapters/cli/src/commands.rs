@@ -2,14 +2,14 @@
 
 use evergrant::api::{Meaning, judge};
 use evergrant::phase::Grant as State;
-use evergrant::{AccessToken, Error, Input, Reason, Refused, Request, Session, Tell};
+use evergrant::{AccessToken, App, Error, Input, Reason, Refused, Request, Session, Tell};
 use evergrant_ureq::Reply;
 use evergrant_vault::Name;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::args;
-use crate::driver::{Driver, Grant};
+use crate::driver::{Driver, Grant, Rows};
 use crate::failure::{Exit, Failure, Result};
 use crate::output;
 use crate::report;
@@ -19,7 +19,7 @@ pub(crate) fn realm(driver: &Driver<'_>, named: &args::Realm) -> Result<String> 
     if let Some(realm) = &named.realm {
         return Ok(realm.clone());
     }
-    let names = driver.own_rows(false)?;
+    let names = driver.own_rows(Rows::Grants)?;
     match names.as_slice() {
         [only] => Ok(only.realm().to_owned()),
         [] => Err(Failure::new(
@@ -96,10 +96,47 @@ pub(crate) fn call(driver: &Driver<'_>, arguments: &args::Call) -> Result<()> {
     Err(call_failed(&reply, status))
 }
 
-/// Reads from the API. A 401 counts against the token that it was sent with, and is followed by a refresh and one more
-/// try (DUR-2).
+/// What an access token opens.
+#[derive(Clone, Copy)]
+pub(crate) enum Resource<'p> {
+    /// A path of the API.
+    Api(&'p str),
+    /// The user's claims.
+    Userinfo,
+}
+
+impl<'p> Resource<'p> {
+    fn request(self, app: &'p App<'p>, token: AccessToken<'p>) -> Result<Request<'p>> {
+        match self {
+            Self::Api(path) => Request::api(app, token, path).map_err(|error| match error {
+                Error::NoEndpoint => Failure::usage(
+                    "the path cannot be read: there is no API, or it has a blank or a character that must be encoded",
+                    "set api in evergrant.toml, or percent-encode the path",
+                ),
+                other => other.into(),
+            }),
+            Self::Userinfo => Ok(Request::userinfo(app, token)?),
+        }
+    }
+
+    /// The journal's word for it.
+    const fn asked(self) -> &'static str {
+        match self {
+            Self::Api(_) => "api",
+            Self::Userinfo => "userinfo",
+        }
+    }
+}
+
+/// Reads from the API.
 pub(crate) fn get(driver: &Driver<'_>, grant: &mut Grant, path: &str) -> Result<Reply> {
-    let (reply, serial) = get_once(driver, grant, path)?;
+    read(driver, grant, Resource::Api(path))
+}
+
+/// Reads what an access token opens. A 401 counts against the token that it was sent with, and is followed by a refresh and
+/// one more try (DUR-2).
+pub(crate) fn read(driver: &Driver<'_>, grant: &mut Grant, resource: Resource<'_>) -> Result<Reply> {
+    let (reply, serial) = read_once(driver, grant, resource)?;
     if reply.status() != Some(401) {
         return Ok(reply);
     }
@@ -108,7 +145,8 @@ pub(crate) fn get(driver: &Driver<'_>, grant: &mut Grant, path: &str) -> Result<
         return Ok(reply);
     }
     let rejected = |session: &Session| {
-        let current = session.phase().held().is_some_and(|held| held.serial == serial && held.access_for > 0);
+        let current =
+            session.phase().usable().is_some_and(|held| held.serial == serial && held.access_for > 0);
         current.then_some(Input::Api { serial, meaning })
     };
     driver.act(grant, rejected)?;
@@ -116,22 +154,16 @@ pub(crate) fn get(driver: &Driver<'_>, grant: &mut Grant, path: &str) -> Result<
     if grant.session.access_token(driver.now()).is_none() {
         return Err(report::why_not(driver, grant, tells.last())?);
     }
-    Ok(get_once(driver, grant, path)?.0)
+    Ok(read_once(driver, grant, resource)?.0)
 }
 
-fn get_once(driver: &Driver<'_>, grant: &Grant, path: &str) -> Result<(Reply, u32)> {
+fn read_once(driver: &Driver<'_>, grant: &Grant, resource: Resource<'_>) -> Result<(Reply, u32)> {
     let token = token_of(driver, grant)?;
-    let request = Request::api(driver.app, token, path).map_err(|error| match error {
-        Error::NoEndpoint => Failure::usage(
-            "the path cannot be read: there is no API, or it has a blank or a character that must be encoded",
-            "set api in evergrant.toml, or percent-encode the path",
-        ),
-        other => other.into(),
-    })?;
+    let request = resource.request(driver.app, token)?;
     let mut buffer = Zeroizing::new(vec![0; request.length()]);
     let http = request.write(&mut buffer).map_err(Error::from)?;
     let reply = driver.http.carry_out(&http);
-    driver.journal.note(driver.now(), grant.name.realm(), "api", &reply);
+    driver.journal.note(driver.now(), grant.name.realm(), resource.asked(), &reply);
     Ok((reply, token.serial()))
 }
 
@@ -193,7 +225,7 @@ pub(crate) fn refresh(driver: &Driver<'_>, arguments: &args::Refresh) -> Result<
 
 /// Refreshes now. Where another process has just done it, that counts: nothing is gained by a second one (REF-2).
 pub(crate) fn refresh_one(driver: &Driver<'_>, grant: &mut Grant) -> Result<Vec<Tell>> {
-    let serial = |session: &Session| session.phase().held().map(|held| held.serial);
+    let serial = |session: &Session| session.phase().usable().map(|held| held.serial);
     let before = serial(&grant.session);
     let wanted = |session: &Session| {
         let done = serial(session) != before && session.access_token(driver.now()).is_some();
@@ -211,7 +243,7 @@ pub(crate) fn refresh_one(driver: &Driver<'_>, grant: &mut Grant) -> Result<Vec<
 fn refresh_due(driver: &Driver<'_>) -> Result<()> {
     let mut worst: Option<Failure> = None;
     let now = driver.now();
-    for name in driver.own_rows(false)? {
+    for name in driver.own_rows(Rows::Grants)? {
         let Some(mut grant) = driver.find(&name)? else { continue };
         let due = |session: &Session| match session.due(driver.app) {
             evergrant::Due::Tick(at) if at <= now => Some(Input::Tick),
@@ -252,6 +284,11 @@ pub(crate) fn disconnect(driver: &Driver<'_>, arguments: &args::Disconnect) -> R
         if !driver.remove(&grant.name)? {
             return Err(
                 Failure::new(Exit::NotNow, "another process is at work on this grant").or("try again")
+            );
+        }
+        if !driver.forget_user(&grant.name)? {
+            output::warn(
+                "another process writes who signed in: run the command again to forget that as well",
             );
         }
         output::say(format_args!("forgot {}", arguments.realm));

@@ -14,11 +14,12 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::args::Connect;
 use crate::config::Config;
-use crate::driver::{Driver, Grant};
+use crate::driver::{Driver, Grant, Rows};
 use crate::failure::{Exit, Failure, Result};
 use crate::loopback::{Loopback, port_and_path};
 use crate::output::{self, CYAN};
 use crate::report;
+use crate::sign_in;
 
 /// What is asked for.
 pub(crate) struct Plan<'p> {
@@ -45,6 +46,12 @@ pub(crate) fn run(config: &Config, driver: &Driver<'_>, arguments: &Connect) -> 
         realm: arguments.realm.as_deref(),
         name: arguments.name.as_deref().unwrap_or("default"),
     };
+    if Rows::of(&driver.name(plan.name)?) != Rows::Grants {
+        return Err(Failure::usage(
+            format!("a grant cannot be called {}: the vault needs that name itself", plan.name),
+            "name it otherwise, with --name",
+        ));
+    }
     remark_narrower(driver, &plan)?;
     let until = Instant::now() + Duration::from_secs(arguments.timeout);
     let grant = match port_and_path(plan.redirect_uri).filter(|_| !arguments.no_browser) {
@@ -61,7 +68,7 @@ pub(crate) fn run(config: &Config, driver: &Driver<'_>, arguments: &Connect) -> 
         }
     };
     report::connected(driver, &grant);
-    Ok(())
+    sign_in::finish(driver, &grant, plan.scopes)
 }
 
 /// SCO-2: nothing is added to what was named, so a scope that is held now may go.
@@ -73,7 +80,7 @@ fn remark_narrower(driver: &Driver<'_>, plan: &Plan<'_>) -> Result<()> {
         .scope_names(grant.session.scopes())
         .filter(|name| !driver.app.scope_names(plan.scopes).any(|asked| asked == *name))
         .collect();
-    if !gone.is_empty() && grant.session.phase().held().is_some() {
+    if !gone.is_empty() && grant.session.phase().usable().is_some() {
         output::warn(format_args!(
             "the new consent will not have {}: name it as well to keep it",
             gone.join(", ")

@@ -13,7 +13,7 @@ use crate::args;
 use crate::clock::{Clock, MachineClock};
 use crate::config::Config;
 use crate::discovery;
-use crate::driver::{Driver, Grant};
+use crate::driver::{Driver, Grant, Rows};
 use crate::failure::{Exit, Failure, Result};
 use crate::journal::Journal;
 use crate::loopback::port_and_path;
@@ -247,7 +247,7 @@ fn open_mode(path: &Path) -> Option<u32> {
 
 fn check_grants(findings: &mut Findings, driver: &Driver<'_>) -> Result<()> {
     findings.section("Grants");
-    let own = driver.own_rows(false)?;
+    let own = driver.own_rows(Rows::Grants)?;
     if own.is_empty() {
         findings.warn(
             "-",
@@ -263,7 +263,7 @@ fn check_grants(findings: &mut Findings, driver: &Driver<'_>) -> Result<()> {
     }
     let (app, environment) =
         driver.name("any").map(|name| (name.app().to_owned(), name.environment().to_owned()))?;
-    for name in driver.all_rows()? {
+    for name in driver.all_rows()?.iter().filter(|name| Rows::of(name) == Rows::Grants) {
         if name.app() != app || name.environment() != environment {
             let what =
                 format!("{} belongs to other keys, of {}: not looked at", name.realm(), name.environment());
@@ -277,21 +277,21 @@ fn check_grant(findings: &mut Findings, driver: &Driver<'_>, grant: &Grant) -> R
     let (realm, phase, now) = (grant.name.realm(), grant.session.phase(), driver.now());
     let overdue = matches!(grant.session.due(driver.app), Due::Tick(at) if at.plus(3_600) < now);
     match phase.grant {
-        State::Linked { held, .. } if !overdue => findings.ok(
+        State::Linked if !overdue => findings.ok(
             "DUR-6",
             format_args!(
                 "{realm}: linked; refresh token for {}",
-                output::duration(held.end().since(now).into())
+                output::duration(phase.held.end().since(now).into())
             ),
         ),
-        State::Linked { .. } => findings.warn(
+        State::Linked => findings.warn(
             "DUR-8",
             format_args!(
                 "{realm}: {}; run `evergrant refresh --due` from time to time",
                 report::next(driver, grant)
             ),
         ),
-        State::Refreshing { .. } | State::Uncertain { .. } => findings.warn(
+        State::Refreshing { .. } | State::Uncertain => findings.warn(
             "STA-4",
             format_args!("{realm}: a refresh was not answered; {}", report::next(driver, grant)),
         ),
@@ -301,7 +301,7 @@ fn check_grant(findings: &mut Findings, driver: &Driver<'_>, grant: &Grant) -> R
             format_args!("{realm}: revoked; `evergrant disconnect --forget {realm}` takes it off the list"),
         ),
         _ => {
-            let rule = if matches!(phase.grant, State::Suspect { .. }) { "REF-4" } else { "REV-3" };
+            let rule = if matches!(phase.grant, State::Suspect) { "REF-4" } else { "REV-3" };
             findings.fail(rule, &report::why_not(driver, grant, None)?);
         }
     }

@@ -8,6 +8,7 @@
 mod slots;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use evergrant::phase::Grant as State;
 use evergrant::{
     App, Call, Due, Effects, Error, Input, Phase, Purpose, Received, Record, Refused, Session, Tell, Time,
 };
+use evergrant_openid::{IdToken, IdTokenError};
 use evergrant_ureq::{Client, Reply};
 use evergrant_vault::{Claim, Commit, Fingerprint, Lease, Loaded, Name, Spend, Store, Then, Write};
 use zeroize::Zeroizing;
@@ -24,6 +26,8 @@ use crate::clock::Clock;
 use crate::failure::{Exit, Failure, Result};
 use crate::journal::Journal;
 use crate::output;
+
+pub(crate) use users::User;
 
 /// Length of a lease. The HTTP client gives a call up after 30 s, the core after 60.
 const LEASE_SECONDS: u32 = 90;
@@ -55,6 +59,30 @@ pub(crate) struct Grant {
     generation: Option<u64>,
     /// The code that is to be spent before it is sent (EXC-1).
     code: Option<Fingerprint>,
+    /// What came with the tokens of a consent, as it came; `None` where no consent brought them just now. Not stored.
+    pub(crate) id_token: Option<Result<IdToken, IdTokenError>>,
+}
+
+/// What a row is of, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// A grant, under its realm.
+    Grants,
+    /// A consent under way.
+    Consents,
+    /// Who signed in.
+    Users,
+}
+
+impl Rows {
+    pub(crate) fn of(name: &Name) -> Self {
+        let realm = name.realm();
+        match (realm.starts_with(slots::PREFIX), realm.starts_with(users::PREFIX)) {
+            (true, _) => Self::Consents,
+            (_, true) => Self::Users,
+            _ => Self::Grants,
+        }
+    }
 }
 
 /// How the intent was taken in.
@@ -92,7 +120,8 @@ impl Driver<'_> {
     pub(crate) fn find(&self, name: &Name) -> Result<Option<Grant>> {
         let Some(loaded) = self.vault.load(name)? else { return Ok(None) };
         let session = self.restore(&loaded)?;
-        Ok(Some(Grant { name: name.clone(), session, generation: Some(loaded.generation), code: None }))
+        let generation = Some(loaded.generation);
+        Ok(Some(Grant { name: name.clone(), session, generation, code: None, id_token: None }))
     }
 
     fn missing(&self, realm: &str) -> Result<Failure> {
@@ -131,14 +160,12 @@ impl Driver<'_> {
         }
     }
 
-    /// The names of the rows of these keys in this environment: grants, or consents under way.
-    pub(crate) fn own_rows(&self, consents: bool) -> Result<Vec<Name>> {
+    /// The names of the rows of these keys in this environment that are of one kind.
+    pub(crate) fn own_rows(&self, rows: Rows) -> Result<Vec<Name>> {
         let own = self.name("any")?;
         let mut names = self.all_rows()?;
         names.retain(|name| {
-            name.app() == own.app()
-                && name.environment() == own.environment()
-                && name.realm().starts_with(slots::PREFIX) == consents
+            name.app() == own.app() && name.environment() == own.environment() && Rows::of(name) == rows
         });
         Ok(names)
     }
@@ -169,7 +196,8 @@ impl Driver<'_> {
 
     /// A new session, which has no row yet.
     pub(crate) fn begin(&self, name: Name) -> Grant {
-        Grant { name, session: Box::new(Session::new(self.app)), generation: None, code: None }
+        let session = Box::new(Session::new(self.app));
+        Grant { name, session, generation: None, code: None, id_token: None }
     }
 
     /// Hands an input in and carries out all that follows from it. `input` looks at the session as it then is, after
@@ -279,11 +307,15 @@ impl Driver<'_> {
         while let Some(call) = send {
             // REF-2: a machine that slept since the claim may have been overtaken. A request that went out now would make the token
             // stale that another process has got meanwhile.
+            let mut id_token = None;
             let effects = if self.now().plus(CALL_SECONDS) > lease_until {
                 grant.session.handle(self.app, self.now(), Input::Answer(call, Received::NotSent))?
             } else {
                 let reply = self.send(&grant.session, call)?;
                 self.journal.note(self.now(), grant.name.realm(), asked(call.purpose), &reply);
+                if call.purpose == Purpose::Exchange {
+                    id_token = Some(IdToken::from_answer(reply.body()));
+                }
                 self.take_answer(grant, call, &reply)?
             };
             tells.extend(effects.tell);
@@ -294,6 +326,8 @@ impl Driver<'_> {
             }
             lease_until = self.now().plus(LEASE_SECONDS);
             self.saved(grant, effects)?;
+            // SCO-5: looked at later, and only now that the tokens are durable.
+            grant.id_token = id_token.or(grant.id_token.take());
         }
         Ok(tells)
     }
@@ -401,10 +435,15 @@ impl Driver<'_> {
 
     fn bytes(&self, session: &Session) -> Result<Zeroizing<Vec<u8>>> {
         // Room for both tokens at their largest, so that nothing is left behind by growing.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(32 * 1024));
-        serde_json::to_writer(&mut *bytes, &session.record(self.app)).map_err(|error| {
-            Failure::new(Exit::Unexpected, format!("the record cannot be written: {error}"))
-        })?;
+        let mut bytes = Zeroizing::new(vec![0; 32 * 1024]);
+        let length = session
+            .record(self.app)
+            .write(&mut bytes)
+            .map_err(|error| {
+                Failure::new(Exit::Unexpected, format!("the record cannot be written: {error}"))
+            })?
+            .len();
+        bytes.truncate(length);
         Ok(bytes)
     }
 
@@ -423,7 +462,7 @@ impl Driver<'_> {
     /// What is known of a refusal, with what the other grants tell (REF-5).
     pub(crate) fn diagnosis(&self, grant: &Grant) -> Result<Option<Diagnosis>> {
         let mut others = 0;
-        let names = self.own_rows(false)?;
+        let names = self.own_rows(Rows::Grants)?;
         let alone = names.len() <= 1;
         for name in names.iter().filter(|name| **name != grant.name) {
             let Some(other) = self.find(name)? else { continue };
@@ -444,7 +483,7 @@ const fn asked(purpose: Purpose) -> &'static str {
 }
 
 fn parse(loaded: &Loaded) -> Result<Record<'_>> {
-    serde_json::from_slice(loaded.record.expose()).map_err(|_| {
+    Record::read(loaded.record.expose()).map_err(|_| {
         // The parser's own words could quote the record.
         Failure::new(Exit::Store, "a stored record is damaged, and nothing of it was taken")
             .or("restore the vault from a backup, or connect the company again")

@@ -20,6 +20,8 @@ pub(crate) enum Exit {
     Store = 5,
     /// The authority or the API refused, and neither waiting nor a consent cures it.
     Authority = 6,
+    /// The grant is stored and works, and who signed in was not verified.
+    NotSignedIn = 7,
 }
 
 /// What the help says of them.
@@ -31,7 +33,8 @@ Exit codes:
   3  the user must consent: evergrant connect
   4  not now: outage, time-out or another process; the grant is kept, try later
   5  the vault, its key or its folder
-  6  the authority or the API refused: keys, scope or address";
+  6  the authority or the API refused: keys, scope or address
+  7  nobody is signed in: ID token or userinfo refused; the grant is stored and works";
 
 /// Why the command ends without success.
 #[derive(Debug)]

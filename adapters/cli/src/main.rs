@@ -20,7 +20,9 @@ mod journal;
 mod loopback;
 mod output;
 mod report;
+mod sign_in;
 mod status;
+mod whoami;
 
 use std::process::ExitCode;
 
@@ -89,6 +91,7 @@ fn with_grants(global: &args::Global, command: &Command) -> Result<()> {
         Command::Call(arguments) => commands::call(&driver, arguments),
         Command::Status(arguments) => status::run(&driver, arguments),
         Command::Refresh(arguments) => commands::refresh(&driver, arguments),
+        Command::Whoami(arguments) => whoami::run(&driver, arguments),
         Command::Disconnect(arguments) => commands::disconnect(&driver, arguments),
         Command::Demo | Command::Emulator(_) | Command::Completions { .. } | Command::Doctor(_) => Ok(()),
     }

@@ -1,8 +1,8 @@
 //! A grant in words: how it stands, why it does not serve, what comes next.
 
 use evergrant::diagnosis::Weight;
-use evergrant::phase::{Doubt, Grant as State, Lost};
-use evergrant::{Due, FOREVER, Reason, Tell};
+use evergrant::phase::{Doubt, Grant as State};
+use evergrant::{Due, FOREVER, Phase, Reason, Tell, Time};
 
 use crate::driver::{Driver, Grant, Told};
 use crate::failure::{Exit, Failure, Result};
@@ -13,7 +13,7 @@ pub(crate) fn connected(driver: &Driver<'_>, grant: &Grant) {
     let scopes: Vec<&str> = driver.app.scope_names(grant.session.scopes()).collect();
     let realm = grant.name.realm();
     output::say(format_args!("{GREEN}connected{GREEN:#} {BOLD}{realm}{BOLD:#} ({})", scopes.join(", ")));
-    if let Some(held) = grant.session.phase().held() {
+    if let Some(held) = grant.session.phase().usable() {
         let now = driver.now();
         output::note(format_args!(
             "access token until {} ({}), refresh token until {} ({})",
@@ -30,7 +30,7 @@ pub(crate) fn refreshed(driver: &Driver<'_>, grant: &Grant, last: Option<&Tell>)
     let realm = grant.name.realm();
     let how =
         if last.is_some() { Told(last).to_string() } else { "refreshed by another process meanwhile".into() };
-    let Some(held) = grant.session.phase().held() else { return };
+    let Some(held) = grant.session.phase().usable() else { return };
     let now = driver.now();
     output::say(format_args!(
         "{BOLD}{realm}{BOLD:#} {how}; access token for {}, refresh token for {}",
@@ -67,7 +67,7 @@ pub(crate) fn why_not(driver: &Driver<'_>, grant: &Grant, last: Option<&Tell>) -
     };
     // A clock or the app itself explains the other ends.
     let explained = match phase.grant {
-        State::Suspect { .. } => true,
+        State::Suspect => true,
         State::Closed { reason, .. } => {
             matches!(reason, Reason::Refused | Reason::AnswerLost | Reason::Disconnected | Reason::Poisoned)
         }
@@ -98,10 +98,10 @@ fn with_correlation(grant: &Grant, failure: Failure) -> Failure {
 pub(crate) const fn state(grant: &State) -> &'static str {
     match grant {
         State::Unlinked => "unlinked",
-        State::Linked { .. } => "linked",
+        State::Linked => "linked",
         State::Refreshing { .. } => "refreshing",
-        State::Uncertain { .. } => "uncertain",
-        State::Suspect { .. } => "suspect",
+        State::Uncertain => "uncertain",
+        State::Suspect => "suspect",
         State::Revoking { .. } => "revoking",
         State::Unrevoked { .. } => "unrevoked",
         State::Closed { .. } => "closed",
@@ -121,15 +121,14 @@ pub(crate) fn next(driver: &Driver<'_>, grant: &Grant) -> String {
     } else {
         "now: evergrant refresh --due".into()
     };
-    let what = match grant.session.phase().grant {
-        State::Linked { doubt, held } if doubt == Doubt::default() && held.access_for > 0 => {
-            "renewed ahead of its end"
-        }
-        State::Linked { .. } => "refreshed",
-        State::Uncertain { doubt, .. } | State::Suspect { doubt, .. } if doubt.lost != Lost::None => {
+    let Phase { grant: state, held, doubt, .. } = grant.session.phase();
+    let what = match state {
+        State::Linked if *doubt == Doubt::NONE && held.access_for > 0 => "renewed ahead of its end",
+        State::Linked => "refreshed",
+        State::Uncertain | State::Suspect if doubt.lost_since() != Time::UNSET => {
             "the same token is sent again"
         }
-        State::Uncertain { .. } | State::Suspect { .. } => "looked at again",
+        State::Uncertain | State::Suspect => "looked at again",
         State::Revoking { .. } | State::Unrevoked { .. } => "revoked again",
         State::Refreshing { .. } => "given up and tried again",
         State::Unlinked | State::Closed { .. } => "the consent under way ends",
@@ -140,8 +139,8 @@ pub(crate) fn next(driver: &Driver<'_>, grant: &Grant) -> String {
 /// What speaks against a grant, in words; nothing where nothing does.
 pub(crate) fn doubts(doubt: &Doubt) -> Vec<String> {
     let mut found = Vec::new();
-    if let Lost::Since(first) = doubt.lost {
-        found.push(format!("a refresh of {} was never answered", output::moment(first)));
+    if doubt.lost_since() != Time::UNSET {
+        found.push(format!("a refresh of {} was never answered", output::moment(doubt.lost_since())));
     }
     if doubt.refusals > 0 {
         found.push(format!("refused {} time(s), which proves nothing yet (REF-4)", doubt.refusals));

@@ -1,11 +1,11 @@
 //! `evergrant status`: each grant's clocks, what happens next, and when.
 
-use evergrant::Time;
-use evergrant::phase::{Consent, Doubt, Grant as State, Held};
+use evergrant::phase::{Consent, Grant as State, Held};
+use evergrant::{Phase, Time};
 use serde_json::{Value, json};
 
 use crate::args;
-use crate::driver::{Driver, Grant};
+use crate::driver::{Driver, Grant, Rows};
 use crate::failure::{Exit, Failure, Result};
 use crate::output::{self, BOLD, DIM, GREEN, RED, YELLOW};
 use crate::report;
@@ -13,7 +13,7 @@ use crate::report;
 const WIDTH: usize = 30;
 
 pub(crate) fn run(driver: &Driver<'_>, arguments: &args::Status) -> Result<()> {
-    let mut names = driver.own_rows(false)?;
+    let mut names = driver.own_rows(Rows::Grants)?;
     if let Some(realm) = &arguments.realm.realm {
         // Its error says where the realm may be instead.
         let grant = driver.load(realm)?;
@@ -43,7 +43,7 @@ fn show(driver: &Driver<'_>, grant: &Grant) {
     let now = driver.now();
     let phase = grant.session.phase();
     let style = match phase.grant {
-        State::Linked { .. } => GREEN,
+        State::Linked => GREEN,
         State::Closed { .. } => RED,
         _ => YELLOW,
     };
@@ -54,15 +54,15 @@ fn show(driver: &Driver<'_>, grant: &Grant) {
         report::state(&phase.grant),
         scopes.join(" ")
     ));
-    if let Some(held) = phase.held() {
-        for clock in clocks(driver, &held) {
+    if let Some(held) = phase.usable() {
+        for clock in clocks(driver, held) {
             output::say(clock.line(now));
         }
     }
     if let State::Closed { reason, .. } = phase.grant {
         output::say(format_args!("  {RED}{reason}{RED:#}"));
     }
-    for doubt in doubt(&phase.grant).map(|doubt| report::doubts(&doubt)).unwrap_or_default() {
+    for doubt in doubts(phase) {
         output::say(format_args!("  {YELLOW}{doubt}{YELLOW:#}"));
     }
     output::say(format_args!("  next     {}", report::next(driver, grant)));
@@ -103,26 +103,21 @@ fn clocks(driver: &Driver<'_>, held: &Held) -> Vec<Clock> {
     clocks
 }
 
-const fn doubt(state: &State) -> Option<Doubt> {
-    match state {
-        State::Linked { doubt, .. }
-        | State::Refreshing { doubt, .. }
-        | State::Uncertain { doubt, .. }
-        | State::Suspect { doubt, .. } => Some(*doubt),
-        State::Unlinked | State::Revoking { .. } | State::Unrevoked { .. } | State::Closed { .. } => None,
-    }
+/// What speaks against a grant that is alive, in words.
+fn doubts(phase: &Phase) -> Vec<String> {
+    phase.usable().map(|_| report::doubts(&phase.doubt)).unwrap_or_default()
 }
 
 /// Consents under way, and grants of other keys, of which only the names are known here.
 fn show_others(driver: &Driver<'_>) -> Result<()> {
-    for name in driver.own_rows(true)? {
+    for name in driver.own_rows(Rows::Consents)? {
         let Some(slot) = driver.find(&name)? else { continue };
         if let Consent::Pending { until } = slot.session.phase().consent {
             output::note(format_args!("a consent is pending until {}", output::moment(until)));
         }
     }
     let own = driver.name("any")?;
-    for name in driver.all_rows()? {
+    for name in driver.all_rows()?.iter().filter(|name| Rows::of(name) == Rows::Grants) {
         if (name.app(), name.environment()) != (own.app(), own.environment()) {
             output::note(format_args!(
                 "{} is connected in {} with other keys",
@@ -150,7 +145,7 @@ fn one_as_json(driver: &Driver<'_>, grant: &Grant) -> Value {
     let now = driver.now();
     let phase = grant.session.phase();
     let clock = |end: Time| json!({ "until": end.unix(), "seconds_left": end.since(now) });
-    let held = phase.held();
+    let held = phase.usable();
     let reason = match phase.grant {
         State::Closed { reason, .. } => Some(reason.to_string()),
         _ => None,
@@ -166,9 +161,9 @@ fn one_as_json(driver: &Driver<'_>, grant: &Grant) -> Value {
         "usable": grant.session.access_token(now).is_some(),
         "access": held.map(|held| clock(held.access_end())),
         "refresh": held.map(|held| clock(held.rolling_end())),
-        "hard_end": held.filter(report::has_hard_end).map(|held| clock(held.hard_end())),
+        "hard_end": held.filter(|held| report::has_hard_end(held)).map(|held| clock(held.hard_end())),
         "generation": phase.generation,
-        "doubts": doubt(&phase.grant).map(|doubt| report::doubts(&doubt)).unwrap_or_default(),
+        "doubts": doubts(phase),
         "ended_because": reason,
         "next": { "what": report::next(driver, grant), "at": due },
         "consent_needed": matches!(phase.grant, State::Closed { .. } | State::Unlinked),

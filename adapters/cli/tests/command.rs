@@ -123,6 +123,9 @@ fn every_exit_code_means_what_the_help_says() {
     // 2: usage.
     home.expect(2, &["token", "--format", "xml"]);
     home.expect(2, &["connect", "--no-browser", "--scope", "nonsense"]);
+    for name in ["user:x", "consent:x"] {
+        home.expect(2, &["connect", "--no-browser", "--name", name]);
+    }
     // 3: only the user leads on.
     let text = home.expect(3, &["token", "9341453000000009"]);
     assert!(text.contains("evergrant connect"), "{text}");

@@ -124,6 +124,11 @@ fn a_grant_lives_at_a_certified_provider() {
     let mut all = said(&output);
     assert!(output.status.success(), "{all}");
     assert!(callback.contains("iss="), "RFC 9207: {callback}");
+    // SCO-5, by a token that none of our own code signed.
+    assert!(all.contains("signed in"), "{all}");
+    let user: Value = serde_json::from_str(&home.expect(0, &["whoami", "--json"])).unwrap();
+    assert_eq!(user["issuer"].as_str(), Some(&*provider.issuer));
+    assert!(!user["subject"].as_str().unwrap().is_empty() && user["claims"].is_object(), "{user}");
     let first = home.expect(0, &["token"]);
     for _ in 0..3 {
         all += &home.expect(0, &["refresh"]);

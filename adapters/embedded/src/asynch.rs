@@ -1,12 +1,21 @@
 //! The async face: the same state machines, over `embedded_io_async`.
 
+use core::fmt;
+use core::ops::Range;
+
 use embedded_io_async::{Error as _, Read, Write};
+use embedded_storage_async::nor_flash::NorFlash;
+use zeroize::Zeroizing;
 
 use evergrant::api::{Meaning, judge};
 use evergrant::{App, Call, Due, Effects, Error, Input, Received, Request, Session, Time};
 
-use crate::device::{Board, DriveError, GetError, Keeper, News, OpenError, answered, device, news_of};
-use crate::slots::Store;
+use crate::device::{
+    Board, DriveError, GetError, Keeper, News, OpenError, Wiped, answered, device, news_of, restored,
+};
+use crate::slots::{
+    Found, HEADER, MARK, PIECE, Sizes, SlotError, behind_header, divided, opened, parse, slots, summed,
+};
 use crate::talk::{Step, Talk};
 use crate::target::Target;
 use crate::trouble::Trouble;
@@ -40,6 +49,44 @@ pub trait Connect {
     }
 }
 
+#[allow(async_fn_in_trait)] // As above.
+/// Where a device keeps its record. [`Slots`] is one; so is every [blocking store](crate::Store), which then holds up the
+/// other tasks for as long as it works.
+///
+/// A future of this may be dropped at any moment: what was stored before must still be there then, or the new record.
+pub trait Store {
+    /// What can go wrong.
+    type Error: fmt::Debug;
+
+    /// The latest record that is whole, read into `buffer`; `None` where there never was one.
+    ///
+    /// # Errors
+    /// It cannot be read, or the buffer is too small.
+    async fn load<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, Self::Error>;
+
+    /// Makes a record durable: it is there after a power cut that comes right after this returns. A record whose revision
+    /// is not above the one that is there must be refused, but for that very record: a save that was cut short may have
+    /// been durable all the same, and is tried again.
+    ///
+    /// # Errors
+    /// It is not durable, or not known to be.
+    async fn save(&mut self, revision: u32, record: &[u8]) -> Result<(), Self::Error>;
+}
+
+impl<S: crate::Store> Store for S {
+    type Error = S::Error;
+
+    async fn load<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, Self::Error> {
+        crate::Store::load(self, buffer)
+    }
+
+    async fn save(&mut self, revision: u32, record: &[u8]) -> Result<(), Self::Error> {
+        crate::Store::save(self, revision, record)
+    }
+}
+
+slots!(NorFlash, Store, [async], [.await]);
+
 /// Carries a request out over a connection that was made for it. `expired` is asked before every step whether to give up;
 /// it cannot interrupt a transport that blocks, so the transport needs a time-out of its own, reported as an error.
 ///
@@ -72,4 +119,4 @@ pub async fn carry_out<C: Read + Write>(
     }
 }
 
-device!(carry_out, Connect, [async], [.await]);
+device!(carry_out, Connect, Store, [async], [.await]);

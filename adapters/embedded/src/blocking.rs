@@ -5,7 +5,9 @@ use embedded_io::{Error as _, Read, Write};
 use evergrant::api::{Meaning, judge};
 use evergrant::{App, Call, Due, Effects, Error, Input, Received, Request, Session, Time};
 
-use crate::device::{Board, DriveError, GetError, Keeper, News, OpenError, answered, device, news_of};
+use crate::device::{
+    Board, DriveError, GetError, Keeper, News, OpenError, Wiped, answered, device, news_of, restored,
+};
 use crate::slots::Store;
 use crate::talk::{Step, Talk};
 use crate::target::Target;
@@ -70,4 +72,4 @@ pub fn carry_out<C: Read + Write>(
     }
 }
 
-device!(carry_out, Connect, [], []);
+device!(carry_out, Connect, Store, [], []);

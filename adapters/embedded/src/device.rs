@@ -3,13 +3,11 @@
 
 use core::fmt;
 
-use evergrant::{App, Call, Due, Effects, Error, Input, Purpose, Received, Record, RecordError};
+use evergrant::{App, Call, Effects, Error, Input, Purpose, Received, Record, RecordError};
 use evergrant::{Session, Tell, Time, TooLong};
 use zeroize::Zeroize;
 
 use crate::clock::Clock;
-use crate::flat;
-use crate::slots::Store;
 use crate::talk::Talk;
 use crate::trouble::Trouble;
 
@@ -162,77 +160,26 @@ pub(crate) struct Keeper<'a, S, B, const A: usize, const R: usize, const C: usiz
     pub(crate) begun: bool,
 }
 
-impl<'a, S: Store, B: Board, const A: usize, const R: usize, const C: usize> Keeper<'a, S, B, A, R, C> {
-    pub(crate) fn open(
+impl<'a, S, B: Board, const A: usize, const R: usize, const C: usize> Keeper<'a, S, B, A, R, C> {
+    pub(crate) const fn new(
         app: &'a App<'a>,
-        mut store: S,
+        session: Session<A, R, C>,
+        store: S,
         board: B,
         buffer: &'a mut [u8],
-    ) -> Result<Self, OpenError<S::Error>> {
-        let session = read(app, &mut store, buffer);
-        buffer.zeroize();
-        let session = session?;
-        Ok(Self { app, session, store, board, clock: Clock::unset(), buffer, begun: false })
+    ) -> Self {
+        Self { app, session, store, board, clock: Clock::unset(), buffer, begun: false }
     }
 
     pub(crate) fn now(&mut self) -> Time {
         self.clock.now(self.board.ticks_ms())
     }
 
-    /// What an earlier call left undone, because the store failed or its future was dropped.
-    pub(crate) fn settle(&mut self) -> Result<(), DriveError<S::Error>> {
-        if self.session.due(self.app) == Due::Store {
-            let revision = self.session.phase().revision;
-            self.save(revision)?;
-        }
-        if let Some(call) = self.session.phase().in_flight() {
-            let received = if self.begun { Received::NoAnswer } else { Received::NotSent };
-            let now = self.now();
-            let effects = self.session.handle(self.app, now, Input::Answer(call, received))?;
-            // Neither of the two leads to a request at once.
-            let _ = self.follow(effects)?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn handle(&mut self, input: Input<'_>) -> Result<Option<Call>, DriveError<S::Error>> {
+    /// Hands in that nothing of a call left: its record could not be stored.
+    pub(crate) fn not_sent(&mut self, call: Call) {
         let now = self.now();
-        let effects = self.session.handle(self.app, now, input)?;
-        self.follow(effects)
-    }
-
-    /// Store, then say what to send. Where the store fails, the call provably never left.
-    pub(crate) fn follow(&mut self, effects: Effects) -> Result<Option<Call>, DriveError<S::Error>> {
-        if let Some(tell) = effects.tell {
-            self.board.tell(News::Session(tell));
-        }
-        self.begun = false;
-        if let Some(revision) = effects.store
-            && let Err(error) = self.save(revision)
-        {
-            if let Some(call) = effects.send {
-                let now = self.now();
-                let answer = Input::Answer(call, Received::NotSent);
-                // Its own store is tried with the next call.
-                let _ = self.session.handle(self.app, now, answer);
-            }
-            return Err(error);
-        }
-        Ok(effects.send)
-    }
-
-    fn save(&mut self, revision: u32) -> Result<(), DriveError<S::Error>> {
-        let saved = match self.session.record(self.app).write(self.buffer) {
-            Ok(text) => self.store.save(revision, text).map_err(DriveError::Store),
-            Err(too_long) => Err(DriveError::Buffer(too_long)),
-        };
-        self.buffer.zeroize();
-        saved?;
-        let now = self.now();
-        // Nothing is to be done for it: what was to be sent is known already.
-        let _ = self.session.handle(self.app, now, Input::Saved(revision))?;
-        self.board.tell(News::Stored(revision));
-        Ok(())
+        // Its own store is tried with the next call.
+        let _ = self.session.handle(self.app, now, Input::Answer(call, Received::NotSent));
     }
 
     /// Where a call goes.
@@ -242,6 +189,15 @@ impl<'a, S: Store, B: Board, const A: usize, const R: usize, const C: usize> Kee
             Purpose::Exchange | Purpose::Refresh => provider.token_endpoint,
             Purpose::Revoke => provider.revocation_endpoint,
         }
+    }
+}
+
+/// A buffer with a record in it, wiped when it is needed no more, and when the future that needed it is dropped.
+pub(crate) struct Wiped<'b>(pub(crate) &'b mut [u8]);
+
+impl Drop for Wiped<'_> {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -260,20 +216,19 @@ pub(crate) fn answered<const A: usize, const R: usize, const C: usize>(
     }
 }
 
-fn read<S: Store, const A: usize, const R: usize, const C: usize>(
+/// The session that a record describes.
+pub(crate) fn restored<E, const A: usize, const R: usize, const C: usize>(
     app: &App<'_>,
-    store: &mut S,
-    buffer: &mut [u8],
-) -> Result<Session<A, R, C>, OpenError<S::Error>> {
-    let Some(text) = store.load(buffer).map_err(OpenError::Store)? else { return Ok(Session::new(app)) };
-    let record: Record<'_> = flat::from_slice(text).ok_or(OpenError::Damaged)?;
+    text: &[u8],
+) -> Result<Session<A, R, C>, OpenError<E>> {
+    let record = Record::read(text).map_err(OpenError::from)?;
     Session::restore(app, &record).map_err(OpenError::from)
 }
 
-/// The part that waits for the network, for one face: its name, what it connects with, how it carries a request out, and
-/// the two words in which blocking and async differ.
+/// The part that waits for network and store, for one face: how it carries a request out, what it connects with, where it
+/// stores, and the two words in which blocking and async differ.
 macro_rules! device {
-    ($carry_out:path, $connect:path, [$($asynchronous:tt)?], [$($wait:tt)*]) => {
+    ($carry_out:path, $connect:path, $store:path, [$($asynchronous:tt)?], [$($wait:tt)*]) => {
         /// A grant on a device: the session, its record in the store, its clock and its network, driven as the core's
         /// manual says. The access token, `A` bytes, the refresh tokens, `R`, and the code, `C`, are
         /// [`Session`](evergrant::Session)'s parameters.
@@ -290,7 +245,7 @@ macro_rules! device {
         impl<'a, N, S, B, const A: usize, const R: usize, const C: usize> Device<'a, N, S, B, A, R, C>
         where
             N: $connect,
-            S: Store,
+            S: $store,
             B: Board,
         {
             /// Begins where the store's record says it stood, or anew. What was in flight then counts as sent and
@@ -298,14 +253,21 @@ macro_rules! device {
             ///
             /// # Errors
             /// The store cannot be read, or its record is not this app's.
-            pub fn open(
+            pub $($asynchronous)? fn open(
                 app: &'a App<'a>,
                 net: N,
-                store: S,
+                mut store: S,
                 board: B,
                 buffer: &'a mut [u8],
             ) -> Result<Self, OpenError<S::Error>> {
-                Ok(Self { keeper: Keeper::open(app, store, board, buffer)?, net, patience_ms: 30_000 })
+                let session = {
+                    let buffer = Wiped(buffer);
+                    match store.load(buffer.0)$($wait)*.map_err(OpenError::Store)? {
+                        Some(text) => restored(app, text)?,
+                        None => Session::new(app),
+                    }
+                };
+                Ok(Self { keeper: Keeper::new(app, session, store, board, buffer), net, patience_ms: 30_000 })
             }
 
             /// Milliseconds that a request may take, 30,000 at first. Keep it well inside
@@ -365,12 +327,59 @@ macro_rules! device {
             /// # Errors
             /// The session refused the input, or the store failed.
             pub $($asynchronous)? fn drive(&mut self, input: Input<'_>) -> Result<(), DriveError<S::Error>> {
-                self.keeper.settle()?;
-                let mut send = self.keeper.handle(input)?;
-                while let Some(call) = send {
-                    let effects = self.send(call)$($wait)*?;
-                    send = self.keeper.follow(effects)?;
+                self.settle()$($wait)*?;
+                let now = self.keeper.now();
+                let mut effects = self.keeper.session.handle(self.keeper.app, now, input)?;
+                while let Some(call) = self.follow(effects)$($wait)*? {
+                    effects = self.send(call)$($wait)*?;
                 }
+                Ok(())
+            }
+
+            /// What an earlier call left undone, because the store failed or its future was dropped.
+            $($asynchronous)? fn settle(&mut self) -> Result<(), DriveError<S::Error>> {
+                if self.keeper.session.due(self.keeper.app) == Due::Store {
+                    let revision = self.keeper.session.phase().revision;
+                    self.save(revision)$($wait)*?;
+                }
+                if let Some(call) = self.keeper.session.phase().in_flight() {
+                    let received = if self.keeper.begun { Received::NoAnswer } else { Received::NotSent };
+                    let now = self.keeper.now();
+                    let effects = self.keeper.session.handle(self.keeper.app, now, Input::Answer(call, received))?;
+                    // Neither of the two leads to a request at once.
+                    let _ = self.follow(effects)$($wait)*?;
+                }
+                Ok(())
+            }
+
+            /// Store, then say what to send. Where the store fails, the call provably never left.
+            $($asynchronous)? fn follow(&mut self, effects: Effects) -> Result<Option<Call>, DriveError<S::Error>> {
+                if let Some(tell) = effects.tell {
+                    self.keeper.board.tell(News::Session(tell));
+                }
+                self.keeper.begun = false;
+                if let Some(revision) = effects.store
+                    && let Err(error) = self.save(revision)$($wait)*
+                {
+                    if let Some(call) = effects.send {
+                        self.keeper.not_sent(call);
+                    }
+                    return Err(error);
+                }
+                Ok(effects.send)
+            }
+
+            $($asynchronous)? fn save(&mut self, revision: u32) -> Result<(), DriveError<S::Error>> {
+                let Keeper { app, session, store, buffer, .. } = &mut self.keeper;
+                {
+                    let buffer = Wiped(buffer);
+                    let text = session.record(app).write(buffer.0).map_err(DriveError::Buffer)?;
+                    store.save(revision, text)$($wait)*.map_err(DriveError::Store)?;
+                }
+                let now = self.keeper.now();
+                // Nothing is to be done for it: what was to be sent is known already.
+                let _ = self.keeper.session.handle(self.keeper.app, now, Input::Saved(revision))?;
+                self.keeper.board.tell(News::Stored(revision));
                 Ok(())
             }
 

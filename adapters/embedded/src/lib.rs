@@ -16,7 +16,6 @@ pub mod asynch;
 pub mod blocking;
 mod clock;
 mod device;
-pub mod flat;
 mod reader;
 pub mod slots;
 mod talk;

@@ -48,7 +48,8 @@ impl Store for Memory {
             kept.fail -= 1;
             return Err("the flash is worn out");
         }
-        if revision <= kept.revision {
+        let again = revision == kept.revision && record == kept.record;
+        if revision <= kept.revision && !again {
             return Err("stale");
         }
         kept.revision = revision;
@@ -224,8 +225,8 @@ macro_rules! life {
     ($intuit:ident, $app:ident, $device:ty, $run:path) => {{
         let (memory, desk) = (Memory::default(), Desk::default());
         let mut buffer = [0; 4_096];
-        let mut device =
-            <$device>::open(&$app, Net::default(), memory.clone(), desk.clone(), &mut buffer).unwrap();
+        let opened = <$device>::open(&$app, Net::default(), memory.clone(), desk.clone(), &mut buffer);
+        let mut device = $run(opened).unwrap();
 
         // Without a clock nothing is judged, and nothing leaves.
         let refused = $run(device.drive(Input::Ask(ASK)));
@@ -289,8 +290,8 @@ macro_rules! life {
         // The device is restarted before it tries again.
         drop(device);
         let mut buffer = [0; 4_096];
-        let mut device =
-            <$device>::open(&$app, Net::default(), memory.clone(), desk.clone(), &mut buffer).unwrap();
+        let opened = <$device>::open(&$app, Net::default(), memory.clone(), desk.clone(), &mut buffer);
+        let mut device = $run(opened).unwrap();
         let now = $intuit.running.clock().now();
         $intuit.running.clock().advance(i64::try_from(retry_at.unix().saturating_sub(now)).unwrap() + 1);
         assert!($run(device.learn_time()));
@@ -342,7 +343,8 @@ fn a_future_may_be_dropped_at_any_moment() {
     let app = intuit.app();
     let (memory, desk) = (Memory::default(), Desk::default());
     let mut buffer = [0; 4_096];
-    let mut device = Async::open(&app, Net::default(), memory, desk.clone(), &mut buffer).unwrap();
+    let opened = Async::open(&app, Net::default(), memory, desk.clone(), &mut buffer);
+    let mut device = block_on(opened).unwrap();
     assert!(block_on(device.learn_time()));
     block_on(device.drive(Input::Ask(ASK))).unwrap();
     let mut url = [0; 600];
@@ -377,6 +379,95 @@ fn a_future_may_be_dropped_at_any_moment() {
         assert_eq!(block_on(device.get(COMPANY, |status, _| status)).unwrap(), 200, "after {polls}");
     }
     assert!(completed > 0, "some came to their end");
+}
+
+/// A store that is waited for.
+#[derive(Clone, Default)]
+struct SlowMemory(Memory);
+
+impl asynch::Store for SlowMemory {
+    type Error = &'static str;
+
+    async fn load<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, Self::Error> {
+        breath().await;
+        Store::load(&mut self.0, buffer)
+    }
+
+    async fn save(&mut self, revision: u32, record: &[u8]) -> Result<(), Self::Error> {
+        breath().await;
+        Store::save(&mut self.0, revision, record)?;
+        // It is durable, and nobody knows yet.
+        breath().await;
+        Ok(())
+    }
+}
+
+/// The same with a store that is waited for: before its record is durable a request has not left, and the authority has
+/// seen none; what is settled later is the truth.
+#[test]
+fn a_future_may_be_dropped_in_the_middle_of_a_store() {
+    let intuit = Intuit::start();
+    let app = intuit.app();
+    let (memory, desk) = (SlowMemory::default(), Desk::default());
+    let mut buffer = [0; 4_096];
+    let opened = asynch::Device::<_, _, _, 1280, 128, 128>::open(
+        &app,
+        Net::<false>::default(),
+        memory,
+        desk.clone(),
+        &mut buffer,
+    );
+    let mut device = block_on(opened).unwrap();
+    assert!(block_on(device.learn_time()));
+    block_on(device.drive(Input::Ask(ASK))).unwrap();
+    let mut url = [0; 600];
+    let callback = intuit.approve(device.authorization_url(&mut url).unwrap());
+    block_on(device.drive(Input::Callback { text: &callback, binding: &[] })).unwrap();
+    let (mut completed, mut unsent, mut lost) = (0, 0, 0);
+    for polls in 1..12 {
+        intuit.running.clock().advance(4_000);
+        assert!(block_on(device.learn_time()));
+        desk.0.borrow_mut().clear();
+        let seen = intuit.running.log().len();
+        completed += usize::from(poll_times(device.drive(Input::Refresh), polls).is_some());
+        if polls <= 3 {
+            assert_eq!(intuit.running.log().len(), seen, "nothing leaves before its record is durable");
+        }
+        device.net().kept = None;
+        let settled = block_on(device.drive(Input::Tick));
+        assert!(settled.is_ok() || matches!(settled, Err(DriveError::Session(_))), "{settled:?}");
+        assert!(device.session().phase().in_flight().is_none());
+        let told: Vec<News> = desk.0.borrow().clone();
+        let is_lost = told.iter().any(|news| matches!(news, News::Session(Tell::AnswerLost { .. })));
+        let is_unsent = told.iter().any(|news| matches!(news, News::Session(Tell::NotSent { .. })));
+        assert!(!is_lost || polls > 3, "{polls}: what never left cannot be lost: {told:?}");
+        (lost, unsent) = (lost + usize::from(is_lost), unsent + usize::from(is_unsent));
+        intuit.running.clock().advance(120);
+        assert!(block_on(device.learn_time()));
+        let _ = block_on(device.drive(Input::Tick));
+        assert_eq!(block_on(device.get(COMPANY, |status, _| status)).unwrap(), 200, "after {polls}");
+    }
+    assert!(completed > 0 && unsent > 1 && lost > 1, "{completed} {unsent} {lost}");
+}
+
+#[test]
+fn a_save_that_is_dropped_leaves_nothing_in_the_buffer() {
+    let intuit = Intuit::start();
+    let app = intuit.app();
+    let mut buffer = [0; 4_096];
+    {
+        let opened = asynch::Device::<_, _, _, 1280, 128, 128>::open(
+            &app,
+            Net::<false>::default(),
+            SlowMemory::default(),
+            Desk::default(),
+            &mut buffer,
+        );
+        let mut device = block_on(opened).unwrap();
+        assert!(block_on(device.learn_time()));
+        assert!(poll_times(device.drive(Input::Ask(ASK)), 1).is_none());
+    }
+    assert!(buffer.iter().all(|byte| *byte == 0));
 }
 
 #[test]

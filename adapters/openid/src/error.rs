@@ -77,7 +77,7 @@ pub enum Part {
 }
 
 impl IdTokenError {
-    /// Whether fetching the keys again may cure it: see [`Keys::wanted`](crate::Keys::wanted).
+    /// Whether fetching the keys again may cure it: see [`JwksCache::wanted`](crate::JwksCache::wanted).
     #[must_use]
     pub const fn wants_keys(&self) -> bool {
         matches!(self, Self::NoKeys | Self::UnknownKey)

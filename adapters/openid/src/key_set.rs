@@ -37,7 +37,7 @@ impl KeySet {
     /// A set that confirms nothing.
     pub const EMPTY: Self = Self { keys: Vec::new() };
 
-    /// Reads a JWKS document. Its keys are good for ever: [`Keys`](crate::Keys) is what forgets.
+    /// Reads a JWKS document. Its keys are good for ever: [`JwksCache`](crate::JwksCache) is what forgets.
     ///
     /// Keys that are of no use are passed over, as RFC 7517 §5 has it.
     ///

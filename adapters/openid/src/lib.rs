@@ -1,7 +1,7 @@
 //! OpenID Connect for evergrant (SCO-5): who signed in, from the ID token that came with the tokens, verified; and the
 //! user's claims.
 //!
-//! As in the core, nothing here does I/O, and time is an argument. [`Discovery`] and [`Keys`] say which document is wanted
+//! As in the core, nothing here does I/O, and time is an argument. [`Discovery`] and [`JwksCache`] say which document is wanted
 //! and when, and take in what was fetched; [`verify`] is a pure function of token, keys, expectations and time; [`Userinfo`]
 //! reads an answer. Whatever speaks HTTP for the session can carry it out.
 //!
@@ -9,7 +9,7 @@
 //!
 //! 1. The answer of the exchange goes to the [`Session`](evergrant::Session), and its record is stored. The tokens are
 //!    durable.
-//! 2. Then, from the same answer: [`IdToken::from_answer`], and [`Keys::verify`] says who signed in, or by name what is
+//! 2. Then, from the same answer: [`IdToken::from_answer`], and [`JwksCache::verify`] says who signed in, or by name what is
 //!    wrong.
 //! 3. With the scopes for it: [`Request::userinfo`](evergrant::Request::userinfo), and [`Userinfo::read`] with the subject
 //!    of step 2.
@@ -22,7 +22,7 @@
 //!
 //! ```
 //! use evergrant::{App, Provider, Request, Scopes, Session, Time};
-//! use evergrant_openid::{Discovery, Expected, IdToken, IdTokenError, Keys, Userinfo};
+//! use evergrant_openid::{Discovery, Expected, IdToken, IdTokenError, JwksCache, Userinfo};
 //! # use evergrant::{Ask, ClientSecret, Input, Received};
 //! # use evergrant_emulator::server::{Consent, Options, Server};
 //! # mod http { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/http.rs")); }
@@ -52,7 +52,7 @@
 //! #     state_key: None,
 //! # };
 //! let app = App::new(&provider, registered)?;
-//! let mut keys = Keys::new(&provider)?;
+//! let mut keys = JwksCache::new(&provider)?;
 //!
 //! // The user consents, the code is exchanged, and the tokens are stored: see the core's manual. What is left of it is
 //! // the answer that brought the tokens.
@@ -106,6 +106,12 @@
 //! A user is the pair of [`issuer`](Identity::issuer) and [`subject`](Identity::subject): keep these two, and never take an
 //! email address for a person. To ask again later who the user is, read userinfo with the subject that was kept, or
 //! verify the ID token that a refresh brings with [`Expected::subject`].
+//!
+//! # In the command
+//!
+//! `evergrant connect --scope accounting,openid,profile,email` does the same, and `evergrant whoami REALM` prints who it was. An ID
+//! token that is refused leaves the grant stored and alive, is named on standard error, and ends the command with 7. Issuer and
+//! subject are kept in a sealed row of the vault's beside the grant, for that one consent: the next one has to be verified anew.
 //!
 //! # What is checked
 //!
@@ -162,8 +168,8 @@ mod fetched;
 mod freshness;
 mod id_token;
 mod json;
+mod jwks_cache;
 mod key_set;
-mod keys;
 mod url;
 mod userinfo;
 
@@ -174,6 +180,6 @@ pub use fetched::Fetched;
 pub use freshness::Freshness;
 pub use id_token::{Expected, IdToken, TOKEN_MOST, verify};
 pub use json::BODY_MOST;
+pub use jwks_cache::JwksCache;
 pub use key_set::{KEYS_MOST, KeySet};
-pub use keys::Keys;
 pub use userinfo::{Address, Userinfo};

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use evergrant::{Provider, Time};
 use evergrant_openid::{
-    BODY_MOST, Discovered, Discovery, DocumentError, Expected, Fetched, IdToken, IdTokenError, KEYS_MOST,
-    KeySet, Keys, Userinfo, UserinfoError,
+    BODY_MOST, Discovered, Discovery, DocumentError, Expected, Fetched, IdToken, IdTokenError, JwksCache,
+    KEYS_MOST, KeySet, Userinfo, UserinfoError,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -40,13 +40,13 @@ fn answer(body: &str) -> Fetched<'_> {
     Fetched::Answer { status: 200, cache_control: None, body: body.as_bytes() }
 }
 
-fn held(keys: &[Value]) -> Keys {
-    let mut held = Keys::new(&Provider::INTUIT_SANDBOX).unwrap();
+fn held(keys: &[Value]) -> JwksCache {
+    let mut held = JwksCache::new(&Provider::INTUIT_SANDBOX).unwrap();
     held.take(NOW, answer(&document(keys))).unwrap();
     held
 }
 
-fn refused(keys: &mut Keys, name: &str, now: Time) -> Option<IdTokenError> {
+fn refused(keys: &mut JwksCache, name: &str, now: Time) -> Option<IdTokenError> {
     keys.verify(&token(name), &EXPECTED, now).err()
 }
 
@@ -126,7 +126,7 @@ mod renewal {
 
     #[test]
     fn keys_are_fetched_at_first_and_when_they_are_stale() {
-        let mut keys = Keys::new(&Provider::INTUIT_SANDBOX).unwrap();
+        let mut keys = JwksCache::new(&Provider::INTUIT_SANDBOX).unwrap();
         assert_eq!(keys.wanted(NOW), Some("https://oauth.platform.intuit.com/op/v1/jwks"));
         assert_eq!(refused(&mut keys, "intuit", NOW), Some(IdTokenError::NoKeys));
         let body = document(&[key(0)]);
@@ -247,7 +247,7 @@ mod renewal {
         assert_eq!(keys.take(Time::UNSET, answer(&document(&[key(1)]))), Err(DocumentError::ClockUnset));
         assert_eq!(refused(&mut keys, "intuit", NOW), None);
         // The keys were fetched by a clock that was a year ahead: they are due, and forgotten by the right one.
-        let mut keys = Keys::new(&Provider::INTUIT_SANDBOX).unwrap();
+        let mut keys = JwksCache::new(&Provider::INTUIT_SANDBOX).unwrap();
         keys.take(NOW.plus(31_536_000), answer(&document(&[key(0)]))).unwrap();
         assert!(keys.wanted(NOW).is_some());
         keys.take(NOW, answer(&document(&[key(1)]))).unwrap();
@@ -257,7 +257,7 @@ mod renewal {
 
     #[test]
     fn a_provider_without_keys_is_refused_at_once() {
-        let error = |jwks_uri| Keys::new(&Provider { jwks_uri, ..Provider::INTUIT_SANDBOX }).err();
+        let error = |jwks_uri| JwksCache::new(&Provider { jwks_uri, ..Provider::INTUIT_SANDBOX }).err();
         for wrong in ["", "http://id.example/jwks", "http://127.0.0.1/jwks"] {
             assert_eq!(error(wrong), Some(DocumentError::Endpoint("jwks_uri")), "{wrong}");
         }

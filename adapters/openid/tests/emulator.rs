@@ -10,8 +10,8 @@ use evergrant::{
 use evergrant_emulator::fault::{Endpoint, Fault, Harm, IdTokenHarm, RotateKey};
 use evergrant_emulator::server::{ClockChoice, Consent, Options, Running, Server};
 use evergrant_openid::{
-    Discovered, Discovery, DocumentError, Expected, IdToken, IdTokenError, Identity, Keys, Part, Userinfo,
-    UserinfoError,
+    Discovered, Discovery, DocumentError, Expected, IdToken, IdTokenError, Identity, JwksCache, Part,
+    Userinfo, UserinfoError,
 };
 
 const START: u64 = 1_800_000_000;
@@ -22,7 +22,7 @@ const REALM: &str = "9341453000000001";
 struct World<'a> {
     running: &'a Running,
     app: App<'a>,
-    keys: Keys,
+    keys: JwksCache,
 }
 
 /// A user who has connected: the session, what was stored of it, and the answer that brought the tokens.
@@ -55,7 +55,7 @@ fn in_world(run: impl FnOnce(World<'_>)) {
         state_key: None,
     };
     let app = App::new(&provider, keys).unwrap();
-    let keys = Keys::new(&provider).unwrap();
+    let keys = JwksCache::new(&provider).unwrap();
     run(World { running: &running, app, keys });
 }
 
@@ -108,7 +108,9 @@ impl World<'_> {
 
     fn store(&self, session: &mut Session, effects: Effects, kept: &mut Connected) {
         let Some(revision) = effects.store else { return };
-        kept.stored = serde_json::to_string(&session.record(&self.app)).unwrap();
+        let mut buffer = [0; 8_192];
+        let text = session.record(&self.app).write(&mut buffer).unwrap();
+        kept.stored = String::from_utf8(text.to_vec()).unwrap();
         let _ = session.handle(&self.app, self.now(), Input::Saved(revision)).unwrap();
     }
 
@@ -149,7 +151,7 @@ impl World<'_> {
 
     /// The grant is alive: what is stored holds it, the API takes its token, and it can be refreshed.
     fn assert_alive(&self, connected: Connected) {
-        let record: Record<'_> = serde_json::from_str(&connected.stored).unwrap();
+        let record = Record::read(connected.stored.as_bytes()).unwrap();
         let restored: Session = Session::restore(&self.app, &record).unwrap();
         assert!(restored.access_token(self.now()).is_some(), "durable (I3)");
         assert_eq!(self.company(&connected), 200);

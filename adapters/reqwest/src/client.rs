@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use evergrant::{Http, Provider, Time};
+use evergrant_wire::{Answer, Failure, Reply};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response, Url, redirect, retry};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::reply::{Answer, Failure, Reply};
+use crate::failure::{before_it_left, failure_of};
 
 /// Time-outs and bounds, as data.
 #[derive(Clone, Debug)]
@@ -108,10 +109,8 @@ impl Client {
             Ok(response) => Reply::answer(self.read_answer(response).await),
             // The only failures that prove it: it was never written down, or there was never a connection to write it to. A
             // connection counts as made once its handshake is through.
-            Err(error) if error.is_builder() || error.is_connect() => {
-                Reply::not_sent(Failure::before_it_left(&error))
-            }
-            Err(error) => Reply::no_answer(Failure::of(&error)),
+            Err(error) if error.is_builder() || error.is_connect() => Reply::not_sent(before_it_left(&error)),
+            Err(error) => Reply::no_answer(failure_of(&error)),
         }
     }
 
@@ -192,7 +191,7 @@ async fn read_bounded(from: &mut Response, most: usize, into: &mut Zeroizing<Vec
         let piece = match from.chunk().await {
             Ok(Some(piece)) => piece,
             Ok(None) => return None,
-            Err(error) => return Some(Failure::of(&error)),
+            Err(error) => return Some(failure_of(&error)),
         };
         let room = most.saturating_sub(into.len());
         append(into, piece.get(..piece.len().min(room)).unwrap_or_default());

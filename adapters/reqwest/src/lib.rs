@@ -45,7 +45,7 @@
 )]
 
 mod client;
-mod reply;
+mod failure;
 
 pub use client::{Client, Options};
-pub use reply::{Failure, Reply};
+pub use evergrant_wire::{Failure, Reply};

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use evergrant::{Http, Provider, Time};
+use evergrant_wire::{Answer, Failure, Reply};
 use ureq::http::{HeaderMap, Request, Response, Uri};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body, Proxy};
 use zeroize::Zeroizing;
 
-use crate::reply::{Answer, Failure, Reply};
+use crate::failure::{before_it_left, failure_of};
 use crate::witness::{self, WitnessedConnector};
 
 /// Time-outs and bounds, as data.
@@ -105,8 +106,8 @@ impl Client {
         };
         match answered {
             Ok(response) => Reply::answer(self.read_answer(response)),
-            Err(error) if witness::has_left() => Reply::no_answer(Failure::of(&error)),
-            Err(error) => Reply::not_sent(Failure::of(&error).before_it_left()),
+            Err(error) if witness::has_left() => Reply::no_answer(failure_of(&error)),
+            Err(error) => Reply::not_sent(before_it_left(failure_of(&error))),
         }
     }
 
@@ -189,7 +190,7 @@ fn append(into: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
 
 fn broken(error: &std::io::Error) -> Failure {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
-        Some(inner) => Failure::of(inner),
+        Some(inner) => failure_of(inner),
         None if error.kind() == std::io::ErrorKind::TimedOut => Failure::Timeout,
         None => Failure::Broken,
     }

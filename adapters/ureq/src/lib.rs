@@ -33,8 +33,8 @@
 )]
 
 mod client;
-mod reply;
+mod failure;
 mod witness;
 
 pub use client::{Client, Options};
-pub use reply::{Failure, Reply};
+pub use evergrant_wire::{Failure, Reply};

@@ -108,6 +108,9 @@
 //! under the new one, and [`reseal`](Store::reseal) does so for rows that nobody writes. When
 //! [`keys_in_use`](Store::keys_in_use) no longer names the old one, it can go.
 //!
+//! What came from the authority while the store could not be written waits in a [`Spill`]: a folder of sealed files, each for one
+//! record, from which it is merged into its row later.
+//!
 //! What sealing cannot tell: that the *whole* row, or the whole file, was put back as it once was, as a restored
 //! backup is. Its tokens are then old; the authority will say so.
 //!
@@ -140,6 +143,7 @@ mod on_threads;
 mod postgres;
 mod record;
 mod seal;
+mod spill;
 mod sqlite;
 mod store;
 
@@ -158,6 +162,7 @@ pub use on_threads::OnThreads;
 #[cfg(feature = "postgres")]
 pub use postgres::{Change, Changes, Clock, Postgres, PostgresOptions};
 pub use record::{MAX_RECORD_BYTES, Record};
+pub use spill::{Spill, Spilled};
 pub use sqlite::{Options, Sqlite};
 pub use store::{
     Claim, Commit, Due, Fingerprint, KeyUse, Lease, Loaded, MAX_LEASE_SECONDS, Removal, Resealed, Row, Spend,

@@ -23,7 +23,8 @@ impl Name {
     ///
     /// * `app`: a short text that tells apps apart, such as a fingerprint of the client ID; never the secret.
     /// * `environment`: such as `intuit-sandbox`.
-    /// * `realm`: the company's realm ID, or a slot such as `consent:<fingerprint>` for a pending consent.
+    /// * `realm`: the company's realm ID, or a slot such as `consent:<fingerprint>` for a pending consent, or `user:<realm>` for
+    ///   who signed in: what is no grant begins with such a word.
     ///
     /// Returns [`Error::BadName`] when a part is empty, longer than [`MAX_NAME_PART_BYTES`], or holds a
     /// control character.

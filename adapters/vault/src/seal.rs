@@ -24,6 +24,8 @@ pub(crate) struct Binding<'a> {
 #[derive(Clone, Copy)]
 pub(crate) enum Field<'a> {
     Record(&'a Name),
+    /// A record that waits outside of its vault, in a file of its own.
+    Spilled(&'a Name),
     Canary,
 }
 
@@ -115,13 +117,18 @@ pub(crate) fn open_record(
     revision: u32,
     sealed: &[u8],
 ) -> Result<Record, Error> {
-    let vault = || place.to_owned();
-    open(ring, Binding { field: Field::Record(name), generation, revision }, sealed).map_err(
-        |shut| match shut {
-            Shut::KeyNotInRing(key) => Error::KeyNotInRing { vault: vault(), name: name.clone(), key },
-            Shut::Altered => Error::Altered { vault: vault(), name: Some(name.clone()) },
-        },
-    )
+    open(ring, Binding { field: Field::Record(name), generation, revision }, sealed)
+        .map_err(|shut| shut.named(place, name))
+}
+
+impl Shut {
+    pub(crate) fn named(self, place: &str, name: &Name) -> Error {
+        let vault = place.to_owned();
+        match self {
+            Self::KeyNotInRing(key) => Error::KeyNotInRing { vault, name: name.clone(), key },
+            Self::Altered => Error::Altered { vault, name: Some(name.clone()) },
+        }
+    }
 }
 
 fn cipher(key: &SealingKey) -> XChaCha20Poly1305 {
@@ -133,6 +140,7 @@ impl Binding<'_> {
     fn associated_data(&self, header: &[u8]) -> Vec<u8> {
         let parts: [&str; 4] = match self.field {
             Field::Record(name) => ["record", name.app(), name.environment(), name.realm()],
+            Field::Spilled(name) => ["spilled", name.app(), name.environment(), name.realm()],
             Field::Canary => ["canary", "", "", ""],
         };
         let mut bytes = Vec::with_capacity(256);
@@ -185,7 +193,9 @@ mod tests {
         }
         assert_eq!(open(&ring, Binding { generation: 6, ..place }, &sealed), Err(Shut::Altered));
         assert_eq!(open(&ring, Binding { revision: 2, ..place }, &sealed), Err(Shut::Altered));
-        assert_eq!(open(&ring, Binding { field: Field::Canary, ..place }, &sealed), Err(Shut::Altered));
+        for field in [Field::Canary, Field::Spilled(&here)] {
+            assert_eq!(open(&ring, Binding { field, ..place }, &sealed), Err(Shut::Altered));
+        }
     }
 
     #[test]

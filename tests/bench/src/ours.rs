@@ -155,8 +155,8 @@ impl Evergrant {
 
     #[inline(never)]
     fn restore(&mut self) {
-        let record: Record<'_> = serde_json::from_slice(&self.linked).expect("it is a record");
-        self.session = Session::restore(&self.app, &record).expect("the record is ours");
+        let record = Record::read(&self.linked).expect("it is a record");
+        self.session.load(&self.app, &record).expect("the record is ours");
     }
 
     #[inline(never)]
@@ -208,7 +208,7 @@ impl Evergrant {
                 }
                 _ => Event::Saved { revision: phase.revision },
             };
-            let stepped = step(policy, phase, LATER, event).expect("the step is one");
+            let stepped = step(policy, &phase, LATER, event).expect("the step is one");
             phase = stepped.phase;
             call = stepped.effects.send.or(call);
         }
@@ -359,7 +359,7 @@ impl Contestant for Evergrant {
         if let Some(state) = seen.url.split("state=").nth(1).filter(|state| state.starts_with("s.")) {
             seen.state_is_signed = Signed::open(&self.app, state, &[]).is_ok();
         }
-        if let Some(held) = self.session.phase().held() {
+        if let Some(held) = self.session.phase().usable() {
             let until = |seconds: u32| held.issued_at.plus(seconds).unix();
             (seen.access_until, seen.refresh_until) = (until(held.access_for), until(held.refresh_for));
         }

@@ -378,12 +378,12 @@ pub fn i8(world: &World) -> Verdict {
 pub fn leads_on(policy: &evergrant::Policy, phase: &Phase, now: Time) -> Verdict {
     match phase.due(policy) {
         Due::Store => Ok(()),
-        Due::Consent => step(policy, *phase, now, Event::Ask)
+        Due::Consent => step(policy, phase, now, Event::Ask)
             .map(drop)
             .map_err(|refused| format!("the user is named, and may not be asked: {refused:?} in {phase:?}")),
         Due::Tick(at) => {
             let then = at.max(Time::EARLIEST);
-            let moved = step(policy, *phase, then, Event::Tick);
+            let moved = step(policy, phase, then, Event::Tick);
             let moves = moved.is_ok_and(|step| step.phase != *phase);
             require(moves, || format!("due at {}, and nothing happens then: {phase:?}", at.unix()))
         }
@@ -407,7 +407,7 @@ pub fn l1(world: &mut World) -> Verdict {
     // What is under way comes to its end first; and what a wrong clock has put off (it may be a day) comes up.
     let lied = world.log.iter().rev().skip(1).any(|entry| matches!(entry, Entry::ClockSet));
     world.live(if lied { 90_000 } else { 120 });
-    let at_stake = world.session.phase().held().is_some() && world.could_live() && may_be_sent(world);
+    let at_stake = world.session.phase().usable().is_some() && world.could_live() && may_be_sent(world);
     if !at_stake {
         return Ok(());
     }
@@ -421,7 +421,7 @@ pub fn l1(world: &mut World) -> Verdict {
         let _ = world.call_api();
         world.live(6 * crate::world::HOUR);
     }
-    if world.could_live() && may_be_sent(world) || world.session.phase().held().is_none() {
+    if world.could_live() && may_be_sent(world) || world.session.phase().usable().is_none() {
         let phase = world.session.phase();
         return Err(format!("a token works, and the grant is lost: {phase:?}"));
     }
@@ -430,21 +430,11 @@ pub fn l1(world: &mut World) -> Verdict {
 
 fn may_be_sent(world: &World) -> bool {
     let policy = &world.app.provider().policy;
-    let doubt = match world.session.phase().grant {
-        Grant::Linked { doubt, .. }
-        | Grant::Refreshing { doubt, .. }
-        | Grant::Uncertain { doubt, .. }
-        | Grant::Suspect { doubt, .. } => doubt,
-        _ => return false,
-    };
-    // Of each that is held, for it is not looked up which of them it is that works.
-    [doubt.lost].into_iter().chain(doubt.candidates_lost).all(|lost| match lost {
-        evergrant::phase::Lost::None => true,
-        // With an hour to spare, so that the verdict does not hang on the last second.
-        evergrant::phase::Lost::Since(first) => {
-            world.now().since(first).saturating_add(3_600) < policy.replay_for
-        }
-    })
+    let phase = world.session.phase();
+    // Of each that is held, for it is not looked up which of them it is that works. With an hour to spare, so that the
+    // verdict does not hang on the last second.
+    let in_time = |since: Time| world.now().since(since).saturating_add(3_600) < policy.replay_for;
+    phase.usable().is_some() && phase.doubt.lost.iter().all(|since| *since == Time::UNSET || in_time(*since))
 }
 
 /// The four classes of what can become of a request, for tests that walk through all of them.

@@ -1,8 +1,6 @@
 //! A set of phases and events that stands for all of them, for the transition table and for what walks through it.
 
-use evergrant::phase::{
-    Consent, Doubt, Event, Grant, Held, Hint, Issued, Lost, Outcome, Proof, Refusal, Rotation,
-};
+use evergrant::phase::{Consent, Doubt, Event, Grant, Held, Issued, Outcome, Proof, Refusal, Rotation};
 use evergrant::{Call, Phase, Purpose, Reason, Time};
 
 use crate::world::START;
@@ -20,33 +18,30 @@ pub const HELD: Held = Held {
     candidates: 0,
 };
 
-const CALM: Doubt = Doubt {
-    lost: Lost::None,
-    candidates_lost: [Lost::None; 2],
-    refusals: 0,
-    tries: 0,
-    hint: Hint::None,
-    not_before: Time::UNSET,
-};
-const LOST: Doubt = Doubt { lost: Lost::Since(Time::from_unix(START - 600)), tries: 1, ..CALM };
-const LOST_LONG_AGO: Doubt = Doubt { lost: Lost::Since(Time::from_unix(START - 86_400)), tries: 9, ..CALM };
+const CALM: Doubt = Doubt::NONE;
+const LOST: Doubt = Doubt { lost: lost(START - 600), tries: 1, ..CALM };
+const LOST_LONG_AGO: Doubt = Doubt { lost: lost(START - 86_400), tries: 9, ..CALM };
 const SUSPECT: Doubt = Doubt { refusals: 1, ..CALM };
 const LAST_CHANCE: Doubt = Doubt { refusals: 9, ..CALM };
 const WAITING: Doubt = Doubt { not_before: Time::from_unix(START + 600), ..SUSPECT };
 
-const fn with(consent: Consent, grant: Grant) -> Phase {
-    Phase { consent, grant, calls: 4, generation: 1, consumed: Time::UNSET, revision: 9, unsaved: false }
+const fn lost(since: u64) -> [Time; 3] {
+    [Time::from_unix(since), Time::UNSET, Time::UNSET]
 }
 
-const fn grant(grant: Grant) -> Phase {
-    with(Consent::None, grant)
+const fn grant(grant: Grant, held: Held, doubt: Doubt) -> Phase {
+    Phase { grant, held, doubt, calls: 4, generation: 1, revision: 9, ..Phase::NEW }
+}
+
+const fn without_tokens(grant: Grant) -> Phase {
+    Phase { grant, calls: 4, generation: 1, revision: 9, ..Phase::NEW }
 }
 
 const fn consent(consent: Consent) -> Phase {
-    Phase { generation: 0, ..with(consent, Grant::Unlinked) }
+    Phase { consent, generation: 0, ..without_tokens(Grant::Unlinked) }
 }
 
-const LINKED: Grant = Grant::Linked { held: HELD, doubt: CALM };
+const LINKED: Phase = grant(Grant::Linked, HELD, CALM);
 const EXCHANGING: Consent = Consent::Exchanging {
     call: 4,
     sent_at: Time::from_unix(START - 5),
@@ -54,23 +49,23 @@ const EXCHANGING: Consent = Consent::Exchanging {
     tries: 0,
 };
 
-const fn refreshing(sent: u64, candidates: u8) -> Grant {
-    Grant::Refreshing {
-        held: Held { candidates, ..HELD },
-        doubt: CALM,
-        call: 4,
-        sent_at: Time::from_unix(sent),
-        untried: candidates,
-    }
+const fn linked(held: Held) -> Phase {
+    grant(Grant::Linked, held, CALM)
 }
 
-const fn closed(reason: Reason) -> Grant {
+const fn refreshing(sent: u64, candidates: u8) -> Phase {
+    let sent_at = Time::from_unix(sent);
+    let held = Held { candidates, ..HELD };
+    grant(Grant::Refreshing { call: 4, sent_at, untried: candidates }, held, CALM)
+}
+
+const fn closed(reason: Reason) -> Phase {
     let doubt = match reason {
         Reason::AnswerLost => LOST_LONG_AGO,
         Reason::Refused => LAST_CHANCE,
         _ => CALM,
     };
-    Grant::Closed { reason, held: Held { access_for: 0, ..HELD }, doubt }
+    grant(Grant::Closed { reason }, Held { access_for: 0, ..HELD }, doubt)
 }
 
 /// The phases, by name.
@@ -87,58 +82,53 @@ pub fn phases() -> Vec<(&'static str, Phase)> {
         ("exchanging", consent(EXCHANGING)),
         ("exchange over", consent(Consent::Over { call: 4, refused: false })),
         ("exchange refused", consent(Consent::Over { call: 4, refused: true })),
-        ("linked", grant(LINKED)),
-        ("linked, access over", grant(Grant::Linked { held: Held { access_for: 600, ..HELD }, doubt: CALM })),
-        (
-            "linked, refresh over",
-            grant(Grant::Linked { held: Held { refresh_for: 900, ..HELD }, doubt: CALM }),
-        ),
-        ("linked, hard end", grant(Grant::Linked { held: Held { hard_for: 900, ..HELD }, doubt: CALM })),
-        (
-            "linked, candidates full",
-            grant(Grant::Linked { held: Held { candidates: 2, ..HELD }, doubt: CALM }),
-        ),
-        ("linked, consent pending", with(Consent::Pending { until }, LINKED)),
-        ("linked, exchanging", with(EXCHANGING, LINKED)),
-        ("linked, not stored", Phase { unsaved: true, ..grant(LINKED) }),
-        ("refreshing", grant(refreshing(START - 5, 0))),
-        ("refreshing, timed out", grant(refreshing(START - 60, 0))),
-        ("refreshing, one candidate", grant(refreshing(START - 5, 1))),
+        ("linked", LINKED),
+        ("linked, access over", linked(Held { access_for: 600, ..HELD })),
+        ("linked, refresh over", linked(Held { refresh_for: 900, ..HELD })),
+        ("linked, hard end", linked(Held { hard_for: 900, ..HELD })),
+        ("linked, candidates full", linked(Held { candidates: 2, ..HELD })),
+        ("linked, consent pending", Phase { consent: Consent::Pending { until }, ..LINKED }),
+        ("linked, exchanging", Phase { consent: EXCHANGING, ..LINKED }),
+        ("linked, not stored", Phase { unsaved: true, ..LINKED }),
+        ("refreshing", refreshing(START - 5, 0)),
+        ("refreshing, timed out", refreshing(START - 60, 0)),
+        ("refreshing, one candidate", refreshing(START - 5, 1)),
         (
             "refreshing, exchange unsent",
-            with(Consent::Unsent { until, retry_at: past, tries: 1 }, refreshing(START - 5, 0)),
+            Phase {
+                consent: Consent::Unsent { until, retry_at: past, tries: 1 },
+                ..refreshing(START - 5, 0)
+            },
         ),
-        ("uncertain", grant(Grant::Uncertain { held: HELD, doubt: LOST })),
-        ("uncertain, a day later", grant(Grant::Uncertain { held: HELD, doubt: LOST_LONG_AGO })),
-        ("suspect", grant(Grant::Suspect { held: HELD, doubt: SUSPECT })),
-        ("suspect, waiting", grant(Grant::Suspect { held: HELD, doubt: WAITING })),
-        ("suspect, last chance", grant(Grant::Suspect { held: HELD, doubt: LAST_CHANCE })),
-        ("revoking", grant(Grant::Revoking { call: 4, sent_at: Time::from_unix(START - 5), tries: 0 })),
-        ("revocation unanswered", grant(Grant::Unrevoked { retry_at: past, tries: 1 })),
+        ("uncertain", grant(Grant::Uncertain, HELD, LOST)),
+        ("uncertain, a day later", grant(Grant::Uncertain, HELD, LOST_LONG_AGO)),
+        ("suspect", grant(Grant::Suspect, HELD, SUSPECT)),
+        ("suspect, waiting", grant(Grant::Suspect, HELD, WAITING)),
+        ("suspect, last chance", grant(Grant::Suspect, HELD, LAST_CHANCE)),
+        (
+            "revoking",
+            without_tokens(Grant::Revoking { call: 4, sent_at: Time::from_unix(START - 5), tries: 0 }),
+        ),
+        ("revocation unanswered", without_tokens(Grant::Unrevoked { retry_at: past, tries: 1 })),
         (
             "closed: expired",
-            grant(Grant::Closed {
-                reason: Reason::Expired,
-                held: Held { refresh_for: 900, ..HELD },
-                doubt: CALM,
-            }),
+            grant(Grant::Closed { reason: Reason::Expired }, Held { refresh_for: 900, ..HELD }, CALM),
         ),
-        ("closed: expired, clock put right", grant(closed(Reason::Expired))),
-        ("closed: expired, clock put right, exchanging", with(EXCHANGING, closed(Reason::Expired))),
+        ("closed: expired, clock put right", closed(Reason::Expired)),
+        (
+            "closed: expired, clock put right, exchanging",
+            Phase { consent: EXCHANGING, ..closed(Reason::Expired) },
+        ),
         (
             "closed: hard end",
-            grant(Grant::Closed {
-                reason: Reason::HardEnd,
-                held: Held { hard_for: 900, ..HELD },
-                doubt: CALM,
-            }),
+            grant(Grant::Closed { reason: Reason::HardEnd }, Held { hard_for: 900, ..HELD }, CALM),
         ),
-        ("closed: refused", grant(closed(Reason::Refused))),
-        ("closed: answer lost", grant(closed(Reason::AnswerLost))),
-        ("closed: disconnected", grant(closed(Reason::Disconnected))),
-        ("closed: poisoned", grant(closed(Reason::Poisoned))),
-        ("closed: revoked", grant(closed(Reason::Revoked))),
-        ("closed: revoked, unanswered", grant(closed(Reason::RevokeUnanswered))),
+        ("closed: refused", closed(Reason::Refused)),
+        ("closed: answer lost", closed(Reason::AnswerLost)),
+        ("closed: disconnected", closed(Reason::Disconnected)),
+        ("closed: poisoned", closed(Reason::Poisoned)),
+        ("closed: revoked", closed(Reason::Revoked)),
+        ("closed: revoked, unanswered", closed(Reason::RevokeUnanswered)),
     ]
 }
 
@@ -165,7 +155,14 @@ pub fn events() -> Vec<(String, Event)> {
         ("401", Event::Unauthorized { serial: 3 }),
         ("401 of another token", Event::Unauthorized { serial: 2 }),
         ("disconnect redirect", Event::Disconnected),
-        ("candidate", Event::Candidate { issued_at: Time::from_unix(START - 30), issued: ISSUED }),
+        (
+            "candidate",
+            Event::Candidate {
+                issued_at: Time::from_unix(START - 30),
+                lost_since: Time::UNSET,
+                issued: ISSUED,
+            },
+        ),
         ("revoke", Event::Revoke),
     ]
     .into_iter()
@@ -204,10 +201,10 @@ pub fn places(phase: &Phase) -> (&'static str, &'static str) {
     };
     let grant = match phase.grant {
         Grant::Unlinked => "Unlinked",
-        Grant::Linked { .. } => "Linked",
+        Grant::Linked => "Linked",
         Grant::Refreshing { .. } => "Refreshing",
-        Grant::Uncertain { .. } => "Uncertain",
-        Grant::Suspect { .. } => "Suspect",
+        Grant::Uncertain => "Uncertain",
+        Grant::Suspect => "Suspect",
         Grant::Revoking { .. } => "Revoking",
         Grant::Unrevoked { .. } => "Unrevoked",
         Grant::Closed { .. } => "Closed",

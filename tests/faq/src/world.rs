@@ -464,7 +464,7 @@ impl World {
     /// The session's record as text.
     #[must_use]
     pub fn record(&self) -> String {
-        serde_json::to_string(&self.session.record(&self.app)).expect("a record is JSON")
+        text(&self.session.record(&self.app))
     }
 
     /// The process dies and begins anew from the store.
@@ -818,13 +818,24 @@ pub fn approve() -> Decision {
     Decision::Approve { realm: REALM.into() }
 }
 
+/// A record as it is stored.
+///
+/// # Panics
+/// It is larger than any session's.
+#[must_use]
+pub fn text(record: &Record<'_>) -> String {
+    let mut buffer = [0; 16_000];
+    let text = record.write(&mut buffer).expect("a record has an end");
+    String::from_utf8(text.to_vec()).expect("a record is text")
+}
+
 /// A session read back from its record.
 ///
 /// # Panics
 /// The record is none.
 #[must_use]
 pub fn restore(app: &App<'static>, text: &str) -> Life {
-    let record: Record<'_> = serde_json::from_str(text).expect("what was written can be read");
+    let record = Record::read(text.as_bytes()).expect("what was written can be read");
     Session::restore(app, &record).expect("what was stored can be restored")
 }
 

@@ -83,7 +83,7 @@ mod app_3 {
     fn a_stored_session_is_refused_with_both_environments_named() {
         let world = World::linked(MODELS[0]);
         let text = world.store.text.clone().unwrap();
-        let record: Record<'_> = serde_json::from_str(&text).unwrap();
+        let record = Record::read(text.as_bytes()).unwrap();
         let error = Life::restore(&production(), &record).err().unwrap();
         assert_eq!(
             error,

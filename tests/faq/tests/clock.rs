@@ -38,9 +38,9 @@ fn every_cell_at_every_moment() {
             for (label, event) in events() {
                 for at in MOMENTS {
                     let now = Time::from_unix(at);
-                    let Ok(taken) = step(&policy, phase, now, event) else { continue };
+                    let Ok(taken) = step(&policy, &phase, now, event) else { continue };
                     let _ = (taken.phase.due(&policy), taken.phase.restored().due(&policy));
-                    let handed = taken.phase.held().is_some_and(|held| held.access_left(now) > 0);
+                    let handed = taken.phase.usable().is_some_and(|held| held.access_left(now) > 0);
                     assert!(!handed || now.is_set(), "{name}, {label}: handed out without a clock");
                 }
             }

@@ -117,7 +117,7 @@ mod dur_3 {
         #[test]
         fn the_answers_figure_rules(model in model(), life in (2 * DAY)..(400 * DAY)) {
             let world = world_with(model, 3_600, life);
-            let held = world.session.phase().held().unwrap();
+            let held = world.session.phase().usable().unwrap();
             prop_assert_eq!(held.rolling_end().unix(), START + life);
         }
     }
@@ -131,7 +131,7 @@ mod dur_3 {
                 drop(body.as_object_mut().unwrap().remove("x_refresh_token_expires_in"));
             }));
             world.link(evergrant::Scopes::ACCOUNTING);
-            let held = world.session.phase().held().unwrap();
+            let held = world.session.phase().usable().unwrap();
             assert_eq!(held.rolling_end().unix(), START + 100 * DAY);
         }
     }
@@ -149,7 +149,7 @@ mod dur_3 {
             let mut world = World::new(MODELS[0]);
             world.faults.push_back(Fault::Edit(edit));
             world.link(evergrant::Scopes::ACCOUNTING);
-            let held = world.session.phase().held().unwrap();
+            let held = world.session.phase().usable().unwrap();
             assert_eq!(held.rolling_end().unix(), START + 8_640_000);
             assert!(world.access().is_some());
         }
@@ -210,7 +210,7 @@ mod dur_5 {
                 let mut world = World::linked(model);
                 world.wait(after);
                 prop_assert!(world.demand().is_some());
-                let held = world.session.phase().held().unwrap();
+                let held = world.session.phase().usable().unwrap();
                 prop_assert_eq!(held.rolling_end().unix(), START + after + REFRESH_LIFE);
             }
         }
@@ -221,7 +221,7 @@ mod dur_5 {
             let mut world = World::linked(Policy::STICKY);
             world.wait(after);
             prop_assert!(world.demand().is_some());
-            let held = world.session.phase().held().unwrap();
+            let held = world.session.phase().usable().unwrap();
             prop_assert_eq!(held.rolling_end().unix(), START + REFRESH_LIFE);
         }
     }
@@ -299,11 +299,11 @@ mod dur_8 {
         fn it_is_renewed_ahead_of_its_end(model in model(), days in 101_u64..700, life in (30 * DAY)..(200 * DAY)) {
             let mut world = world_with(model, 3_600, life);
             let Due::Tick(at) = world.session.due(&world.app) else { panic!("nothing is due") };
-            let end = world.session.phase().held().unwrap().rolling_end();
+            let end = world.session.phase().usable().unwrap().rolling_end();
             prop_assert!(at < end, "ahead of the end");
             prop_assert!(end.since(at) >= 86_400, "and not in the last moment");
             world.live(days * DAY);
-            prop_assert!(world.session.phase().held().is_some());
+            prop_assert!(world.session.phase().usable().is_some());
             prop_assert!(world.demand().is_some());
         }
 

@@ -94,7 +94,7 @@ mod ref_2 {
                     break;
                 }
                 world.wait(wait);
-                let serial = world.session.phase().held().unwrap().serial;
+                let serial = world.session.phase().usable().unwrap().serial;
                 let meaning = evergrant::api::Meaning::TokenExpired;
                 let inputs =
                     [Input::Demand, Input::Refresh, Input::Tick, Input::Disconnected, Input::Api { serial, meaning }];
@@ -168,14 +168,14 @@ mod ref_3 {
             }
             let newer = world.store.text.clone().unwrap();
             let app = world.app;
-            let record: Record<'_> = serde_json::from_str(&newer).unwrap();
+            let record = Record::read(newer.as_bytes()).unwrap();
             prop_assert_eq!(slow.adopt(&app, &record), Ok(true));
-            let adopted = serde_json::to_string(&slow.record(&app)).unwrap();
+            let adopted = faq::world::text(&slow.record(&app));
             prop_assert_eq!(&adopted, &newer);
             // The other way round: an old snapshot never takes the place of what is newer.
-            let old: Record<'_> = serde_json::from_str(&ours).unwrap();
+            let old = Record::read(ours.as_bytes()).unwrap();
             prop_assert_eq!(slow.adopt(&app, &old), Ok(false));
-            prop_assert_eq!(serde_json::to_string(&slow.record(&app)).unwrap(), adopted);
+            prop_assert_eq!(faq::world::text(&slow.record(&app)), adopted);
             prop_assert!(old.revision() < record.revision(), "a store can tell them apart");
         }
 
@@ -193,7 +193,7 @@ mod ref_3 {
             let suspect = matches!(world.told().last(), Some(Tell::Suspect { .. }));
             prop_assert!(suspect, "{:?}", world.told().last());
             let app = world.app;
-            let record: Record<'_> = serde_json::from_str(&newer).unwrap();
+            let record = Record::read(newer.as_bytes()).unwrap();
             world.session.adopt(&app, &record).ok();
             let lives = world.held() == tokens_in(&newer) || world.session.phase().revision >= record.revision();
             prop_assert!(lives);
@@ -215,7 +215,7 @@ mod ref_4 {
             prop_assert_eq!(world.demand(), None);
             world.live(hours * HOUR);
             prop_assert_eq!(&world.held(), &held, "the tokens are kept");
-            let suspect = matches!(world.session.phase().grant, Grant::Suspect { .. });
+            let suspect = matches!(world.session.phase().grant, Grant::Suspect);
             prop_assert!(suspect);
             world.outage = None;
             world.live(13 * HOUR);
@@ -268,7 +268,7 @@ mod ref_4 {
             let body = format!(r#"{{"error":"{error}"}}"#);
             world.arrive(call, &faq::bridge::Reply::new(400, body));
             assert!(matches!(world.told().last(), Some(Tell::AppAtFault { .. })), "{error}");
-            assert!(matches!(world.session.phase().grant, Grant::Linked { .. }));
+            assert!(matches!(world.session.phase().grant, Grant::Linked));
         }
         let mut world = World::linked(MODELS[0]);
         world.wait(HOUR);

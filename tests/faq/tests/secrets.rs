@@ -191,7 +191,7 @@ mod wiped {
     fn the_access_token_after_a_rejection_and_at_the_end() {
         let app = app();
         let mut glass = Glass::linked(&app);
-        let serial = glass.0.phase().held().unwrap().serial;
+        let serial = glass.0.phase().usable().unwrap().serial;
         let meaning = api::Meaning::TokenExpired;
         let _ = glass.0.handle(&app, NOW.plus(90), Input::Api { serial, meaning }).unwrap();
         assert!(!glass.holds(b"CANARY-access"));
@@ -230,8 +230,8 @@ mod wiped {
         let app = app();
         let (mut newer, call) = Glass::refreshing(&app);
         newer.answer(&app, NOW.plus(3_600), call, ROTATED);
-        let text = serde_json::to_string(&newer.0.record(&app)).unwrap();
-        let record: Record<'_> = serde_json::from_str(&text).unwrap();
+        let text = faq::world::text(&newer.0.record(&app));
+        let record = Record::read(text.as_bytes()).unwrap();
         let mut glass = Glass::linked(&app);
         assert_eq!(glass.0.adopt(&app, &record), Ok(true));
         assert!(glass.holds(ROTATED.as_bytes()) && !glass.holds(REFRESH.as_bytes()));
@@ -411,8 +411,8 @@ mod rendered {
         shown(&glass.0.access_token(NOW));
         shown(&glass.0.due(app));
         shown(&glass.0.diagnosis(app, NOW, evergrant::diagnosis::Surroundings::default()));
-        let text = serde_json::to_string(&glass.0.record(app)).unwrap();
-        let record: Record<'_> = serde_json::from_str(&text).unwrap();
+        let text = faq::world::text(&glass.0.record(app));
+        let record = Record::read(text.as_bytes()).unwrap();
         shown(&record);
         if let Some(token) = glass.0.access_token(NOW) {
             let api = Request::api(app, token, "/v3").unwrap();
@@ -493,12 +493,12 @@ mod rendered {
         assert!(!format!("{opened:?}").contains("verifier"), "the PKCE verifier is a secret as well");
         shown(&Signed::open(&app, &state, b"CANARY-other").unwrap_err());
         let glass = Glass::linked(&app);
-        let text = serde_json::to_string(&glass.0.record(&app)).unwrap();
+        let text = faq::world::text(&glass.0.record(&app));
         for at in (0..text.len()).step_by(3) {
             let mut bytes = text.clone().into_bytes();
             bytes[at] ^= 1;
             let Ok(damaged) = String::from_utf8(bytes) else { continue };
-            let Ok(record) = serde_json::from_str::<Record<'_>>(&damaged) else { continue };
+            let Ok(record) = Record::read(damaged.as_bytes()) else { continue };
             if let Err(error) = Life::restore(&app, &record) {
                 shown(&error);
                 clean(&error.to_string());
@@ -511,8 +511,8 @@ mod rendered {
     fn too_small_a_session() {
         let app = app();
         let glass = Glass::linked(&app);
-        let text = serde_json::to_string(&glass.0.record(&app)).unwrap();
-        let record: Record<'_> = serde_json::from_str(&text).unwrap();
+        let text = faq::world::text(&glass.0.record(&app));
+        let record = Record::read(text.as_bytes()).unwrap();
         let error = Session::<4, 4, 4>::restore(&app, &record).err().unwrap();
         shown(&error);
         clean(&error.to_string());

@@ -46,7 +46,7 @@ mod sta_2 {
             for model in MODELS {
                 let mut world = World::linked(model);
                 let old = world.refresh_token();
-                let end = world.session.phase().held().unwrap().rolling_end().unix();
+                let end = world.session.phase().usable().unwrap().rolling_end().unix();
                 world.wait(after.min(end - faq::world::START - 1));
                 prop_assert!(world.demand().is_some());
                 let stale_since = world.time;
@@ -148,7 +148,7 @@ mod sta_3 {
         let ours = world.refresh_token();
         // The other one began from the same record, and its write came first.
         let theirs = tokens_of_another(&mut world, &stored, both_refresh);
-        let record: evergrant::Record<'_> = serde_json::from_str(&theirs.0).unwrap();
+        let record = evergrant::Record::read(theirs.0.as_bytes()).unwrap();
         let (app, now) = (world.app, world.now());
         let effects = world.session.merge(&app, now, &record).unwrap();
         if effects.store.is_some() {

@@ -60,7 +60,7 @@ fn table() -> String {
             describe(&phase)
         );
         for (label, event) in events() {
-            let row = match step(&POLICY, phase, NOW, event) {
+            let row = match step(&POLICY, &phase, NOW, event) {
                 Err(refused) => format!("refused: {refused} | "),
                 Ok(taken) if taken.phase == phase => format!("as it was | {}", effects(&taken)),
                 Ok(taken) => format!("{} | {}", describe(&taken.phase), effects(&taken)),
@@ -78,7 +78,7 @@ fn edges(part: impl Fn(&Phase) -> &'static str) -> BTreeMap<(&'static str, &'sta
     let mut found: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
     for (_, phase) in phases() {
         for (label, event) in events() {
-            let Ok(taken) = step(&POLICY, phase, NOW, event) else { continue };
+            let Ok(taken) = step(&POLICY, &phase, NOW, event) else { continue };
             let (from, to) = (part(&phase), part(&taken.phase));
             if from != to {
                 let short = label.split(',').next().unwrap_or_default().replace(" answered:", "");
@@ -125,7 +125,7 @@ fn every_phase_leads_on() {
     for (name, phase) in phases() {
         checks::leads_on(&POLICY, &phase, NOW).unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
         for (label, event) in events() {
-            let Ok(taken) = step(&POLICY, phase, NOW, event) else { continue };
+            let Ok(taken) = step(&POLICY, &phase, NOW, event) else { continue };
             let stored = Phase { unsaved: false, ..taken.phase };
             checks::leads_on(&POLICY, &stored, NOW)
                 .unwrap_or_else(|wrong| panic!("{name}, {label}: {wrong}"));
@@ -138,7 +138,7 @@ fn every_phase_leads_on() {
 fn whatever_changes_is_stored() {
     for (name, phase) in phases() {
         for (label, event) in events() {
-            let Ok(taken) = step(&POLICY, phase, NOW, event) else { continue };
+            let Ok(taken) = step(&POLICY, &phase, NOW, event) else { continue };
             if matches!(event, Event::Saved { .. }) {
                 continue;
             }
@@ -160,7 +160,7 @@ fn whatever_changes_is_stored() {
 fn without_a_clock_only_what_arrives_counts() {
     for (name, phase) in phases() {
         for (label, event) in events() {
-            let taken = step(&POLICY, phase, Time::UNSET, event);
+            let taken = step(&POLICY, &phase, Time::UNSET, event);
             let may = matches!(event, Event::Saved { .. } | Event::Answer { .. });
             assert!(may || taken.is_err(), "{name}, {label}: {taken:?}");
         }

@@ -82,7 +82,7 @@ impl File {
     }
 
     /// As much as there is; how much that was.
-    fn read_some(&mut self, at: u32, bytes: &mut [u8]) -> usize {
+    pub(crate) fn read_some(&mut self, at: u32, bytes: &mut [u8]) -> usize {
         let block = [self.0, bytes.as_mut_ptr().addr(), bytes.len()];
         let missing = if self.seek(at) { semihost(READ, block.as_ptr().addr()) } else { bytes.len() };
         bytes.len().saturating_sub(missing)

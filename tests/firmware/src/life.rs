@@ -2,17 +2,23 @@
 
 use core::fmt::Write;
 
-use evergrant::{App, Ask, ClientSecret, Due, Input, Keys, LocalRedirects, Phase, Provider, Scopes};
+#[cfg(not(feature = "tls"))]
+use evergrant::LocalRedirects;
+use evergrant::{App, Ask, ClientSecret, Due, Input, Keys, Phase, Provider, Scopes};
 use evergrant_embedded::blocking::Device;
 use evergrant_embedded::{Board, News, Slots};
 
 use crate::flash::{self, Flash, Hold};
 use crate::host::{Commands, Console};
-use crate::line::Line;
+#[cfg(not(feature = "tls"))]
+use crate::line::Line as Net;
 use crate::machine;
 use crate::stack::Stack;
+#[cfg(feature = "tls")]
+use crate::tls::{self, Tls as Net};
 
 /// The line leads to the emulator, whatever its port is; only the paths count.
+#[cfg(not(feature = "tls"))]
 const INTUIT: Provider<'static> = Provider {
     authorization_endpoint: "http://127.0.0.1/connect/oauth2",
     token_endpoint: "http://127.0.0.1/oauth2/v1/tokens/bearer",
@@ -22,11 +28,14 @@ const INTUIT: Provider<'static> = Provider {
     loopback_http: true,
     ..Provider::INTUIT_SANDBOX
 };
+/// As Intuit is: the line leads to whoever has a certificate for these names.
+#[cfg(feature = "tls")]
+const INTUIT: Provider<'static> = Provider::INTUIT_SANDBOX;
 const REDIRECT_URI: &str = "http://localhost:8000/callback";
 const COMPANY: &str = "/v3/company/9341453000000001/companyinfo/9341453000000001";
 
 /// Tokens as they are seen; the documented most would be 4096, 512 and 512.
-type Ours<'a> = Device<'a, Line, Slots<Flash>, Desk, 1280, 128, 128>;
+type Ours<'a> = Device<'a, Net, Slots<Flash>, Desk, 1280, 128, 128>;
 
 struct Desk;
 
@@ -36,6 +45,10 @@ impl Board for Desk {
     }
 
     fn tell(&mut self, news: News) {
+        #[cfg(feature = "tls")]
+        if let News::Clock(time) = news {
+            tls::learned(time);
+        }
         log(format_args!("news {news:?}"));
     }
 }
@@ -58,7 +71,11 @@ pub(crate) fn run() -> Result<(), ()> {
     let slots = Slots::new(flash, 0..flash::SIZE, flash::SLOTS)
         .map_err(|error| log(format_args!("slots: {error}")))?;
     let mut buffer = [0; 4_096];
-    let device = Ours::open(&app, Line, slots, Desk, &mut buffer);
+    #[cfg(not(feature = "tls"))]
+    let net = Net;
+    #[cfg(feature = "tls")]
+    let net = Net::open().ok_or_else(|| log(format_args!("there is no trust anchor or no entropy")))?;
+    let device = Ours::open(&app, net, slots, Desk, &mut buffer);
     let mut device = device.map_err(|error| log(format_args!("open: {error}")))?;
     let Phase { revision, grant, .. } = *device.session().phase();
     log(format_args!("{} ready, revision {revision}, {grant:?}", machine::NAME));

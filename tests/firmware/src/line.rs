@@ -1,10 +1,11 @@
 //! The network: a serial line whose other end is a TCP connection. Nothing says when that was closed; only time does.
 
+#[cfg(not(feature = "tls"))]
 use core::convert::Infallible;
 
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
-use evergrant_embedded::Target;
-use evergrant_embedded::blocking::Connect;
+#[cfg(not(feature = "tls"))]
+use evergrant_embedded::{Target, blocking::Connect};
 
 use crate::machine::{receive, send, ticks_ms};
 
@@ -47,6 +48,20 @@ impl Read for Line {
     }
 }
 
+#[cfg(feature = "tls")]
+impl Line {
+    /// Waits until nothing has come for so many milliseconds: what is left of an earlier connection belongs to nobody.
+    pub(crate) fn silence(&mut self, wanted_ms: u64) {
+        let mut since = ticks_ms();
+        while ticks_ms() - since <= wanted_ms {
+            if receive().is_some() {
+                since = ticks_ms();
+            }
+        }
+    }
+}
+
+#[cfg(not(feature = "tls"))]
 impl Connect for Line {
     type Connection<'c> = &'c mut Self;
     type Error = Infallible;

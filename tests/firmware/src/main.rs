@@ -2,7 +2,7 @@
 //!
 //! Its network is a serial line that is joined to a TCP connection. Its console, which gives it commands and takes its log,
 //! and its flash are the debugger's (semihosting): the flash is a file, so what was written is there when the machine is
-//! not. The runner beside this plays the user, the browser and the power switch.
+//! not. With the feature `tls` it speaks TLS over that line, to Intuit's own addresses. The runner beside this plays the user, the browser and the power switch.
 #![no_std]
 #![no_main]
 
@@ -12,6 +12,8 @@ mod life;
 mod line;
 mod machine;
 mod stack;
+#[cfg(feature = "tls")]
+mod tls;
 
 use core::fmt::Write;
 

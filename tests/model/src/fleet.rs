@@ -14,7 +14,7 @@
 //! or spill file does not count either: it is merged yet, and revives the grant.
 
 use evergrant::phase::{
-    Bytes, Consent, Doubt, Event, Grant, Held, Issued, Lost, Outcome, Proof, Refusal, Rotation, Step, step,
+    Bytes, Consent, Event, Grant, Held, Issued, Outcome, Proof, Refusal, Rotation, Step, step,
 };
 use evergrant::{Call, FOREVER, Phase, Policy, Provider, Purpose, Reason, Time};
 use evergrant_emulator::authority::{
@@ -195,7 +195,7 @@ impl World {
     fn claim(&mut self, who: usize, event: Event, code: Option<&str>) -> Option<()> {
         let mut purse = self.row.purse.clone();
         purse.phase = purse.phase.restored();
-        let after = step(&POLICY, purse.phase, self.time(), event).ok()?;
+        let after = step(&POLICY, &purse.phase, self.time(), event).ok()?;
         purse.take(&after, code);
         self.row.epoch += 1;
         self.row.purse = Purse { code: None, ..purse.clone() };
@@ -254,7 +254,7 @@ impl World {
             None if not_sent => (Outcome::NotSent, None),
             None => (Outcome::NoAnswer, None),
         };
-        let after = step(&POLICY, purse.phase, now, Event::Answer { call, outcome }).ok()?;
+        let after = step(&POLICY, &purse.phase, now, Event::Answer { call, outcome }).ok()?;
         purse.take(&after, value.as_deref());
         if let Some(value) = &value
             && !purse.knows(value)
@@ -273,8 +273,8 @@ impl World {
         if epoch == self.row.epoch {
             self.row.purse = Purse { code: None, ..purse.clone() };
             // Answered, whatever it was; a refusal beside an answer that is still missing is none.
-            if let Grant::Linked { doubt, .. } | Grant::Suspect { doubt, .. } = purse.phase.grant
-                && doubt.lost == Lost::None
+            if let Grant::Linked | Grant::Suspect = purse.phase.grant
+                && purse.phase.doubt.lost_since() == Time::UNSET
             {
                 self.row.unanswered = None;
             }
@@ -309,8 +309,8 @@ impl World {
             let mut purse = self.row.purse.clone();
             purse.phase = purse.phase.restored();
             let issued = purse.issued(&value, 8_726_400);
-            let event = Event::Candidate { issued_at: self.time(), issued };
-            let after = step(&POLICY, purse.phase, self.time(), event).ok()?;
+            let event = Event::Candidate { issued_at: self.time(), lost_since: Time::UNSET, issued };
+            let after = step(&POLICY, &purse.phase, self.time(), event).ok()?;
             purse.take(&after, Some(&value));
             if !purse.knows(&value) {
                 self.breaks("I5: a candidate was dropped");
@@ -380,7 +380,8 @@ impl Fleet {
         };
         let phase = Phase {
             consent: Consent::None,
-            grant: Grant::Linked { held, doubt: Doubt::default() },
+            grant: Grant::Linked,
+            held,
             calls: 1,
             generation: 1,
             ..Phase::NEW
@@ -569,11 +570,11 @@ impl Model for Fleet {
         // That the search gets where it should, and does not hold for want of ways.
         if self.consent {
             properties.push(Property::sometimes("a consent succeeds", |_, world: &World| {
-                matches!(world.row.purse.phase.grant, Grant::Linked { .. })
+                matches!(world.row.purse.phase.grant, Grant::Linked)
             }));
         } else {
             properties.push(Property::sometimes("an answer is lost", |_, world: &World| {
-                matches!(world.row.purse.phase.grant, Grant::Uncertain { .. })
+                matches!(world.row.purse.phase.grant, Grant::Uncertain)
             }));
             properties.push(Property::sometimes("a writer is fenced out, and merged", |_, world: &World| {
                 !world.row.purse.candidates.is_empty()

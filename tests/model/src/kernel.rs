@@ -194,7 +194,7 @@ fn starts(scenario: &Scenario) -> Vec<State> {
                 }),
             },
         ] {
-            let step = step(&scenario.policy, state.phase, NOW, event).expect("a consent goes through");
+            let step = step(&scenario.policy, &state.phase, NOW, event).expect("a consent goes through");
             state.seen = observe(scenario, &state, &event, &step);
             state.phase = saved(step.phase);
         }
@@ -215,7 +215,7 @@ pub fn next(scenario: &Scenario, state: &State, act: Act) -> Result<Option<State
         Act::Restart => restarted(state),
         Act::Event(event) => {
             let now = if state.clock { NOW } else { Time::UNSET };
-            let taken = step(&scenario.policy, state.phase, now, event);
+            let taken = step(&scenario.policy, &state.phase, now, event);
             checks::edge(scenario, state, now, &event, &taken)?;
             match taken {
                 Err(_) => return Ok(None),
@@ -275,10 +275,7 @@ fn observe(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Se
     if step.bytes == Bytes::TakeCode {
         seen.code_sent = false;
     }
-    let candidates = match state.phase.grant {
-        Grant::Closed { held, .. } => held.candidates,
-        _ => state.phase.held().map_or(0, |held| held.candidates),
-    };
+    let candidates = state.phase.held.candidates;
     match step.bytes {
         Bytes::NextCandidate { steps } => (0..steps).for_each(|_| seen.turn(candidates)),
         // The new token is in front, and the one that was is the last candidate.
@@ -290,6 +287,15 @@ fn observe(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Se
             (seen.unanswered, seen.others, seen.rounds) = (None, [None; 2], 0);
         }
         _ => {}
+    }
+    // What was brought may have been sent by whoever brings it.
+    if let Event::Candidate { lost_since, .. } = event {
+        let since = Some(*lost_since).filter(|since| *since != evergrant::Time::UNSET);
+        match step.bytes {
+            Bytes::TakeCandidate => seen.others[usize::from(candidates)] = since,
+            Bytes::TakeFront | Bytes::TakeTokens => seen.unanswered = since,
+            _ => {}
+        }
     }
     if step.phase.generation != state.phase.generation {
         seen.last = seen.last.map(|(purpose, _)| (purpose, true));

@@ -1,17 +1,20 @@
 //! Devices: the firmware under QEMU, the proof that nothing panics, and the table of what it all costs.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::install;
+use crate::install::{self, Debian};
 use crate::shell::{cargo, run, say, top};
 
 const THUMB: &str = "thumbv7m-none-eabi";
 const RISC_V: &str = "riscv32imac-unknown-none-elf";
 const X86: &str = "x86_64-unknown-none";
 
-/// A grant's whole life on two machines.
+/// The image with TLS: its features beside those of every image.
+const TLS: [&str; 2] = ["--features", "tls"];
+
+/// A grant's whole life on two machines, in the clear and over TLS.
 pub(crate) fn firmware() -> Result<(), String> {
     cargo(&["build", "--quiet", "-p", "evergrant-firmware-runner"])?;
     let machines = [
@@ -20,36 +23,49 @@ pub(crate) fn firmware() -> Result<(), String> {
     ];
     for (target, qemu, package, arguments) in machines {
         install::debian(qemu, &[package])?;
-        let target_dir = build("tests/firmware", &["--release"], target, &[])?;
-        let image = target_dir.join(target).join("release/evergrant-firmware");
-        run(Command::new(top().join("target/debug/evergrant-firmware-runner"))
-            .arg(image)
-            .arg(qemu)
-            .args(arguments))?;
+        for (features, option) in [([].as_slice(), None), (TLS.as_slice(), Some("--tls"))] {
+            let image = image(target, features)?;
+            run(Command::new(top().join("target/debug/evergrant-firmware-runner"))
+                .args(option)
+                .arg(image)
+                .arg(qemu)
+                .args(arguments))?;
+        }
     }
     Ok(())
+}
+
+/// Builds the firmware; where it is, until it is built with other features.
+fn image(target: &str, features: &[&str]) -> Result<PathBuf, String> {
+    let target_dir = build("tests/firmware", &[&["--release"], features].concat(), target, &[])?;
+    Ok(target_dir.join(target).join("release/evergrant-firmware"))
 }
 
 /// Programs that call everything and do not link if any of it can panic; and the examples, which must build.
 pub(crate) fn panic_free() -> Result<(), String> {
     every_function_is_called()?;
     for target in [X86, THUMB] {
-        for program in ["kernel", "session", "displays", "client", "rest"] {
+        for program in ["kernel", "session", "displays", "client", "rest", "awaited"] {
             build(PROOF, &["--profile", "fast", "--bin", program], target, &[])
                 .map_err(|error| format!("{program} can panic on {target}, or does not build: {error}"))?;
             say(&format!("   {program} cannot panic on {target}"));
         }
-        let (mut twin, _) = command(PROOF, &["--profile", "fast", "--bin", "twin"], target, &[])?;
-        let twin = twin.output().map_err(|error| error.to_string())?;
-        let missed = String::from_utf8_lossy(&twin.stderr).contains("evergrant_can_panic");
-        if twin.status.success() || !missed {
-            return Err(format!(
-                "a program that panics must miss its handler on {target}, or nothing is proven"
-            ));
-        }
-        say(&format!("   a program that panics does not link on {target}"));
+        does_not_link(target, "twin")?;
+        does_not_link(target, "awaited_twin")?;
     }
     build("tests/firmware/examples", &["--release"], THUMB, &[]).map(|_| ())
+}
+
+/// A program that panics, beside those that cannot.
+fn does_not_link(target: &str, twin: &str) -> Result<(), String> {
+    let (mut command, _) = command(PROOF, &["--profile", "fast", "--bin", twin], target, &[])?;
+    let output = command.output().map_err(|error| error.to_string())?;
+    let missed = String::from_utf8_lossy(&output.stderr).contains("evergrant_can_panic");
+    if output.status.success() || !missed {
+        return Err(format!("{twin} panics and must miss its handler on {target}, or nothing is proven"));
+    }
+    say(&format!("   {twin}, which panics, does not link on {target}"));
+    Ok(())
 }
 
 const PROOF: &str = "tests/firmware/proof";
@@ -130,21 +146,31 @@ pub(crate) fn size(record: bool) -> Result<(), String> {
     let mut recorded = String::new();
     let mut grown = String::new();
     println!("{:<28} {:>7} {:>7}", "Cortex-M3, opt-level z", "bytes", "aim");
-    for figure in FIGURES {
-        let target_dir = build(PROOF, &["--release", "--bins"], THUMB, &nowhere)?;
-        let measure = |program: &str| {
-            let path = target_dir.join(THUMB).join("release").join(program);
-            let elf = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-            let (flash, ram) = sections(&elf).ok_or_else(|| format!("{} is no ELF", path.display()))?;
-            Ok::<u64, String>(if figure.ram { ram } else { flash })
-        };
-        let bytes = measure(figure.program)?.saturating_sub(measure(figure.without)?);
-        println!("{:<28} {bytes:>7} {:>7}", figure.name, figure.aim);
-        let _ = writeln!(recorded, "{}: {bytes}", figure.name);
-        let before =
-            known.lines().find_map(|line| line.strip_prefix(figure.name)?.strip_prefix(": ")?.parse().ok());
+    let target_dir = build(PROOF, &["--release", "--bins"], THUMB, &nowhere)?;
+    let programs = |figure: &Figure| {
+        let measure = |program: &str| measured(&target_dir.join(THUMB).join("release").join(program));
+        let (all, without) = (measure(figure.program)?, measure(figure.without)?);
+        Ok::<u64, String>(if figure.ram {
+            all.1.saturating_sub(without.1)
+        } else {
+            all.0.saturating_sub(without.0)
+        })
+    };
+    let mut figures = Vec::new();
+    for figure in &FIGURES {
+        figures.push((figure.name, programs(figure)?, Some(figure.aim)));
+    }
+    let plain = measured(&image(THUMB, &[])?)?;
+    let secure = measured(&image(THUMB, &TLS)?)?;
+    figures.push(("flash, TLS beside the client", secure.0.saturating_sub(plain.0), None));
+    figures.push(("RAM, TLS records and anchor", secure.1.saturating_sub(plain.1), None));
+    for (name, bytes, aim) in figures {
+        let aim = aim.map_or_else(|| "-".to_owned(), |aim| aim.to_string());
+        println!("{name:<28} {bytes:>7} {aim:>7}");
+        let _ = writeln!(recorded, "{name}: {bytes}");
+        let before = known.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok());
         if before.is_none_or(|before: u64| bytes > before + before * TOLERANCE / 100) {
-            let _ = write!(grown, "\n  {}: {bytes}, recorded {before:?}", figure.name);
+            let _ = write!(grown, "\n  {name}: {bytes}, recorded {before:?}");
         }
     }
     println!("{:<28} {:>7} {:>7}", "heap", 0, 0);
@@ -158,6 +184,12 @@ pub(crate) fn size(record: bool) -> Result<(), String> {
             "larger than recorded in tests/firmware/figures.txt:{grown}\n`cargo xtask size record` records it"
         ))
     }
+}
+
+/// Bytes of flash and of RAM that a program takes.
+fn measured(program: &Path) -> Result<(u64, u64), String> {
+    let elf = std::fs::read(program).map_err(|error| format!("{}: {error}", program.display()))?;
+    sections(&elf).ok_or_else(|| format!("{} is no ELF", program.display()))
 }
 
 /// The flags of `.cargo/config.toml`, which this variable replaces, and a panic handler that exists.
@@ -206,12 +238,14 @@ fn command(
 ) -> Result<(Command, PathBuf), String> {
     let target_dir = top().join("target/devices").join(folder.replace('/', "-"));
     let debian = install::target(target)?;
-    let mut command = Command::new(debian.unwrap_or(env!("CARGO")));
+    // What one compiler has built is nothing to another.
+    let target_dir = if debian.is_some() { target_dir.join("debian") } else { target_dir };
+    let mut command = Command::new(debian.as_ref().map_or(env!("CARGO"), |_| Debian::CARGO));
     command.args(["build", "--quiet", "--locked", "--target", target]).args(arguments);
     command.arg("--target-dir").arg(&target_dir).current_dir(top().join(folder));
     command.envs(variables.iter().copied());
     if debian.is_some() {
-        command.arg("-Zbuild-std=core").env("RUSTC_BOOTSTRAP", "1").env("RUSTC", "/usr/bin/rustc");
+        Debian::prepare(&mut command, target);
     }
     Ok((command, target_dir))
 }

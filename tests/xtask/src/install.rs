@@ -81,13 +81,33 @@ pub(crate) fn python(folder: &str) -> Result<PathBuf, String> {
     Ok(python)
 }
 
-/// A target of rustc's, by rustup; `None` where only Debian's toolchain can build for it.
-pub(crate) fn target(name: &str) -> Result<Option<&'static str>, String> {
-    let rustup = |arguments: &[&str]| succeeds("rustup", arguments);
-    if rustup(&["target", "add", name]) {
+/// Debian's toolchain, which has the source of the standard library beside it: for a target that rustup cannot bring.
+pub(crate) struct Debian;
+
+impl Debian {
+    pub(crate) const CARGO: &str = "/usr/bin/cargo";
+    const RUSTC: &str = "/usr/bin/rustc";
+    /// rustc's own linker is not in Debian's packages; this is the same by another name.
+    const LINKER: &str = "ld.lld";
+
+    /// What its cargo must be told beside the command. `-Zbuild-std` is for nightly compilers unless a stable one is told
+    /// that it may.
+    pub(crate) fn prepare(command: &mut Command, target: &str) {
+        let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
+        command.arg("-Zbuild-std=core").env("RUSTC_BOOTSTRAP", "1").env("RUSTC", Self::RUSTC);
+        command.env(linker, Self::LINKER).env_remove("RUSTUP_TOOLCHAIN");
+    }
+}
+
+/// A target of rustc's, by rustup; `Some` where only Debian's toolchain can build for it, or is to: `EVERGRANT_DEBIAN_TARGET=1`.
+pub(crate) fn target(name: &str) -> Result<Option<Debian>, String> {
+    let forced = std::env::var_os("EVERGRANT_DEBIAN_TARGET").is_some_and(|value| value == "1");
+    if !forced && succeeds("rustup", &["target", "add", name]) {
         return Ok(None);
     }
-    say(&format!("rustup cannot bring {name}: core is built from Debian's source of the standard library"));
-    debian("/usr/bin/cargo", &["rustc-web", "cargo-web", "rust-web-src"])?;
-    Ok(Some("/usr/bin/cargo"))
+    let why = if forced { "EVERGRANT_DEBIAN_TARGET=1" } else { "rustup cannot bring it" };
+    say(&format!("{name}: core is built from Debian's source of the standard library ({why})"));
+    debian(Debian::CARGO, &["rustc-web", "cargo-web", "rust-web-src"])?;
+    debian(Debian::LINKER, &["lld"])?;
+    Ok(Some(Debian))
 }

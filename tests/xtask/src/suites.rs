@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use crate::device::{firmware, panic_free, size};
-use crate::install;
+use crate::install::{self, Debian};
 use crate::shell::{cargo, cargo_with, run, top};
 
 /// A suite: what it is called, what it shows, and how it runs.
@@ -22,7 +22,11 @@ pub(crate) const SUITES: &[Suite] = &[
         run: breaks,
     },
     Suite { name: "rust", about: "the other tests of every crate", run: rust },
-    Suite { name: "postgres", about: "the vault on a real PostgreSQL server of its own", run: postgres },
+    Suite {
+        name: "postgres",
+        about: "vault and keeper on real PostgreSQL servers of their own",
+        run: postgres,
+    },
     Suite {
         name: "chaos",
         about: "a slice of the chaos run on SQLite and PostgreSQL: no grant lost that could have been kept",
@@ -36,7 +40,11 @@ pub(crate) const SUITES: &[Suite] = &[
         run: panic_free,
     },
     Suite { name: "size", about: "flash and RAM on a Cortex-M3 have not grown", run: || size(false) },
-    Suite { name: "firmware", about: "a grant's life on a Cortex-M3 and a RISC-V under QEMU", run: firmware },
+    Suite {
+        name: "firmware",
+        about: "a grant's life on a Cortex-M3 and a RISC-V under QEMU, over TLS as well",
+        run: firmware,
+    },
     Suite { name: "demo", about: "the command's demo holds all its checks", run: demo },
     Suite {
         name: "interop",
@@ -68,10 +76,11 @@ fn rust() -> Result<(), String> {
     cargo(&["test", "--quiet", "--workspace", "--exclude", "faq", "--lib", "--bins", "--tests", "--examples"])
 }
 
-/// Every test of the vault again, with all its features. Their servers are their own: started and ended by `tests/postgres.sh`.
+/// Every test of the vault again, with all its features, and a fleet of keepers. Their servers are their own: started and ended by `tests/postgres.sh`.
 fn postgres() -> Result<(), String> {
     install::postgres()?;
-    cargo(&["test", "--quiet", "-p", "evergrant-vault", "--all-features"])
+    cargo(&["test", "--quiet", "-p", "evergrant-vault", "--all-features"])?;
+    cargo(&["test", "--quiet", "-p", "evergrant-keeper", "--all-features", "--test", "postgres"])
 }
 
 /// The long run is a command of its own (see `tests/chaos`).
@@ -88,12 +97,13 @@ fn bare_metal() -> Result<(), String> {
     const TARGET: &str = "thumbv7m-none-eabi";
     match install::target(TARGET)? {
         None => cargo(&["build", "--quiet", "--release", "-p", "evergrant", "--target", TARGET]),
-        Some(debian) => run(Command::new(debian)
-            .args(["build", "--release", "-p", "evergrant", "--target", TARGET, "-Zbuild-std=core"])
-            .args(["--target-dir", "target/debian"])
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env("RUSTC", "/usr/bin/rustc")
-            .current_dir(top())),
+        Some(_) => {
+            let mut command = Command::new(Debian::CARGO);
+            command.args(["build", "--release", "-p", "evergrant", "--target", TARGET]);
+            command.args(["--target-dir", "target/debian"]).current_dir(top());
+            Debian::prepare(&mut command, TARGET);
+            run(&mut command)
+        }
     }
 }
 

@@ -190,7 +190,7 @@ impl Demo<'_> {
     fn nobody_is_there(&mut self, realm: &str) -> Result<()> {
         let mut grant = self.driver.load(realm)?;
         let now = self.driver.now();
-        let end = grant.session.phase().held().map_or(now, |held| held.rolling_end());
+        let end = grant.session.phase().usable().map_or(now, |held| held.rolling_end());
         let due = grant.session.due(self.driver.app);
         let ahead = matches!(due, Due::Tick(at) if at < end && at.plus(7 * DAY) < end);
         self.line(

@@ -8,7 +8,7 @@ use evergrant::phase::Consent;
 use evergrant::{Effects, Phase, Time};
 use evergrant_vault::{Commit, Fingerprint, Lease, Name, Removal, Then};
 
-use super::{Begun, Driver, Grant, LEASE_SECONDS, parse};
+use super::{Begun, Driver, Grant, LEASE_SECONDS, Rows, parse};
 use crate::failure::{Exit, Failure, Result};
 use crate::output;
 
@@ -19,7 +19,7 @@ impl Driver<'_> {
     /// A slot for a consent. Where the server has no companies, the grant's name to be goes with it.
     pub(crate) fn new_slot(&self, fingerprint: &str, grant_name: &str) -> Result<Grant> {
         let mut slot = self.begin(self.name(&format!("{PREFIX}{fingerprint}:{grant_name}"))?);
-        for name in self.own_rows(false)? {
+        for name in self.own_rows(Rows::Grants)? {
             if let Some(loaded) = self.vault.load(&name)? {
                 let record = parse(&loaded)?;
                 // Which company it will be is not known yet: above all of them. The consent's own store follows.
@@ -49,9 +49,9 @@ impl Driver<'_> {
 
     /// Ends what an interrupted `connect` has left: tokens go to their realm, and what never came to anything goes away.
     pub(crate) fn sweep(&self) -> Result<()> {
-        for name in self.own_rows(true)? {
+        for name in self.own_rows(Rows::Consents)? {
             let Some(mut slot) = self.find(&name)? else { continue };
-            let linked = slot.session.phase().held().is_some();
+            let linked = slot.session.phase().usable().is_some();
             if !linked && self.now() < consent_end(slot.session.phase()) {
                 continue;
             }
@@ -112,7 +112,7 @@ impl Driver<'_> {
     /// Moves, with the slot's lease held.
     fn move_under(&self, slot: Grant, lease: &Lease, home: Name) -> Result<Grant> {
         let (deadline, mut waiting) = (self.now().plus(LEASE_SECONDS), false);
-        let mut grant = Grant { name: home, session: slot.session, generation: None, code: None };
+        let mut grant = Grant { name: home, generation: None, code: None, ..slot };
         loop {
             let before = self.vault.load(&grant.name)?;
             if let Some(loaded) = &before {
@@ -131,11 +131,21 @@ impl Driver<'_> {
                     self.vault.release(&home_lease)?;
                     self.saved(&mut grant, effects)?;
                     let _ = self.vault.remove(lease)?;
+                    self.user_has_changed(&grant.name);
                     return Ok(grant);
                 }
                 Begun::Held { until } => self.wait_for_lease(until, deadline, &mut waiting)?,
                 Begun::MovedOn(_) => {}
             }
+        }
+    }
+
+    /// Who consented before is nobody's business now; that it does not count any more, the generation has seen to.
+    fn user_has_changed(&self, grant: &Name) {
+        if !matches!(self.forget_user(grant), Ok(true)) {
+            output::warn(
+                "who signed in before could not be wiped from the vault; it does not count any more",
+            );
         }
     }
 

@@ -7,15 +7,20 @@ use evergrant::{App, ClientSecret, Input, Keys, Provider, Scopes, Tell, Time};
 use evergrant_emulator::authority::RefreshState;
 use evergrant_emulator::fault::{ClockJump, Delay, Endpoint, Fault, Harm};
 use evergrant_emulator::server::{ClockChoice, Consent, Options as EmulatorOptions, Running, Server};
+use evergrant_openid::IdTokenError;
 use evergrant_ureq::{Client, Options};
-use evergrant_vault::{Fault as StoreFault, Memory};
+use evergrant_vault::{
+    ExportKey, Fault as StoreFault, Keyring, Keys as SealingKeys, Memory, Sqlite, Store, SystemEntropy,
+    export, import,
+};
 
-use super::{Begun, Driver, Grant};
+use super::{Begun, Driver, Grant, Rows};
 use crate::clock::Clock;
 use crate::commands;
 use crate::connect::{self, Plan};
 use crate::failure::Exit;
 use crate::journal::Journal;
+use crate::sign_in;
 
 const REDIRECT_URI: &str = "http://localhost:8000/callback";
 const REALM: &str = "9341453000000001";
@@ -51,12 +56,14 @@ impl Bench {
         Self { intuit, vault: Memory::new(), http, journal: Journal::none() }
     }
 
-    fn with<R>(&self, vault: &Memory, work: impl FnOnce(&Driver<'_>) -> R) -> R {
+    fn with<R>(&self, vault: &dyn Store, work: impl FnOnce(&Driver<'_>) -> R) -> R {
         let at = self.intuit.addresses();
         let provider = Provider {
             authorization_endpoint: &at.authorize,
             token_endpoint: &at.token,
             revocation_endpoint: &at.revoke,
+            userinfo_endpoint: &at.userinfo,
+            jwks_uri: &at.jwks,
             api: &at.api,
             loopback_http: true,
             ..Provider::INTUIT_SANDBOX
@@ -225,7 +232,7 @@ fn a_writer_that_was_fenced_out_merges() {
         slow.join().unwrap();
     });
     let candidates =
-        bench.run(|driver| driver.load(REALM).unwrap().session.phase().held().unwrap().candidates);
+        bench.run(|driver| driver.load(REALM).unwrap().session.phase().usable().unwrap().candidates);
     assert_eq!(candidates, 1, "the slow one's token is kept");
     assert!(bench.lives());
 }
@@ -243,7 +250,7 @@ fn an_interrupted_connect_is_finished_once() {
         assert_eq!(driver.load(REALM).unwrap().session.scopes(), Scopes::ACCOUNTING);
         driver.sweep().unwrap();
         assert_eq!(driver.load(REALM).unwrap().session.scopes(), wider);
-        assert!(driver.own_rows(true).unwrap().is_empty());
+        assert!(driver.own_rows(Rows::Consents).unwrap().is_empty());
     });
     assert!(bench.lives());
 }
@@ -263,7 +270,7 @@ fn a_slot_that_was_left_behind_replaces_nothing() {
         commands::refresh_one(driver, &mut grant).unwrap();
         let revision = grant.session.phase().revision;
         driver.sweep().unwrap();
-        assert!(driver.own_rows(true).unwrap().is_empty());
+        assert!(driver.own_rows(Rows::Consents).unwrap().is_empty());
         assert_eq!(driver.load(REALM).unwrap().session.phase().revision, revision);
     });
     assert!(bench.lives());
@@ -276,10 +283,10 @@ fn a_lapsed_consent_is_swept() {
     bench.run(|driver| {
         connect::begin(driver, &plan(Scopes::ACCOUNTING)).unwrap();
         driver.sweep().unwrap();
-        assert_eq!(driver.own_rows(true).unwrap().len(), 1);
+        assert_eq!(driver.own_rows(Rows::Consents).unwrap().len(), 1);
         bench.intuit.clock().advance(3_601);
         driver.sweep().unwrap();
-        assert!(driver.own_rows(true).unwrap().is_empty());
+        assert!(driver.own_rows(Rows::Consents).unwrap().is_empty());
     });
 }
 
@@ -317,4 +324,130 @@ fn a_refusal_alone_ends_nothing() {
     let believed = bench.intuit.authority(|authority| authority.grant(now, 0)).unwrap();
     assert!(matches!(believed.chain.last().unwrap().state, RefreshState::Current { .. }));
     assert!(bench.lives());
+}
+
+const SIGN_IN: Scopes = Scopes::ACCOUNTING.with(Scopes::OPENID);
+
+fn signed_in(driver: &Driver<'_>, intuit: &Running) -> Grant {
+    let grant = driver.move_in(linked_slot(driver, intuit, SIGN_IN)).unwrap();
+    sign_in::finish(driver, &grant, SIGN_IN).unwrap();
+    grant
+}
+
+/// SCO-5: whoever dies between the tokens and the ID token leaves nobody signed in, and not the user before.
+#[test]
+fn a_consent_that_was_not_verified_leaves_nobody_signed_in() {
+    let bench = Bench::new();
+    bench.run(|driver| {
+        let first = signed_in(driver, &bench.intuit);
+        assert!(driver.user(&first).unwrap().is_some());
+        // Another connect is killed once its tokens are in the slot; the next command moves them.
+        drop(linked_slot(driver, &bench.intuit, SIGN_IN));
+        assert!(driver.user(&driver.load(REALM).unwrap()).unwrap().is_some(), "SCO-4");
+        driver.sweep().unwrap();
+        let second = driver.load(REALM).unwrap();
+        assert!(driver.user(&second).unwrap().is_none());
+        assert!(driver.own_rows(Rows::Users).unwrap().is_empty(), "wiped as well");
+        // The row of the first, come late or put back, speaks of the first and of no other.
+        sign_in::finish(driver, &first, SIGN_IN).unwrap();
+        assert!(driver.user(&second).unwrap().is_none());
+        let third = signed_in(driver, &bench.intuit);
+        sign_in::finish(driver, &first, SIGN_IN).unwrap();
+        assert!(driver.user(&third).unwrap().is_some(), "an older consent takes nothing back");
+    });
+    assert!(bench.lives());
+}
+
+/// A store that fails after the tokens are durable costs the sign-in alone.
+#[test]
+fn a_sign_in_that_cannot_be_stored_costs_no_grant() {
+    let bench = Bench::new();
+    bench.run(|driver| {
+        let grant = driver.move_in(linked_slot(driver, &bench.intuit, SIGN_IN)).unwrap();
+        bench.vault.fail_write(1, StoreFault::BeforeEffect);
+        let failure = sign_in::finish(driver, &grant, SIGN_IN).unwrap_err();
+        assert_eq!(failure.exit, Exit::Store);
+        assert!(driver.user(&grant).unwrap().is_none());
+    });
+    assert!(bench.lives());
+}
+
+/// An ID token is good up to its end and the leeway, by the session's clock and no other.
+#[test]
+fn an_id_token_is_judged_by_the_clock_of_the_session() {
+    let bench = Bench::new();
+    bench.run(|driver| {
+        let grant = driver.move_in(linked_slot(driver, &bench.intuit, SIGN_IN)).unwrap();
+        let end = driver.now().plus(3_600);
+        bench.intuit.clock().advance(3_600 + 119);
+        sign_in::finish(driver, &grant, SIGN_IN).unwrap();
+        bench.intuit.clock().advance(1);
+        let failure = sign_in::finish(driver, &grant, SIGN_IN).unwrap_err();
+        assert_eq!(failure.exit, Exit::NotSignedIn);
+        assert!(failure.what.contains(&IdTokenError::Expired { at: end }.to_string()), "{failure}");
+    });
+}
+
+/// DUR-2: a 401 from userinfo is cured by one refresh, and the user is who they were.
+#[test]
+fn a_401_from_userinfo_is_followed_by_one_refresh() {
+    let bench = Bench::new();
+    bench.run(|driver| {
+        let mut grant = signed_in(driver, &bench.intuit);
+        bench.intuit.clock().advance(600);
+        bench.intuit.arm(Fault::once(Endpoint::Userinfo, Harm::InvalidGrant(Default::default())));
+        let reply = commands::read(driver, &mut grant, commands::Resource::Userinfo).unwrap();
+        assert_eq!(reply.status(), Some(200));
+        assert!(driver.user(&grant).unwrap().is_some());
+    });
+    assert_eq!(bench.sent(Endpoint::Refresh), 1);
+}
+
+/// What is kept of a user is sealed again under a new key, and moves with the vault.
+#[test]
+fn who_signed_in_outlives_a_key_and_moves_with_the_vault() {
+    const OLD: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    const NEW: &str = "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeffe0e1e2e3e4e5e6e7e8e9eaebecedeeef";
+    let ring = |text: &str| SealingKeys::Ring(Keyring::parse(text).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let (file, other) = (folder.path().join("vault.db"), folder.path().join("other.db"));
+    let bench = Bench::new();
+    let subject = |vault: &dyn Store| {
+        bench.with(vault, |driver| {
+            let user = driver.user(&driver.load(REALM).unwrap()).unwrap();
+            user.map(|user| user.subject)
+        })
+    };
+    let old = Sqlite::open(&file, ring(OLD)).unwrap();
+    bench.with(&old, |driver| drop(signed_in(driver, &bench.intuit)));
+    let before = subject(&old);
+    assert!(before.is_some());
+    drop(old);
+
+    let both = Sqlite::open(&file, ring(&format!("{NEW}\n{OLD}"))).unwrap();
+    assert_eq!(both.reseal(None, 10).unwrap().resealed, 2, "the grant, and who signed in");
+    drop(both);
+    let new = Sqlite::open(&file, ring(NEW)).unwrap();
+    assert_eq!(subject(&new), before);
+
+    let key = ExportKey::Passphrase("a passphrase of the tests");
+    let mut bytes = Vec::new();
+    let _ = export(&new, key, &mut SystemEntropy, &mut bytes).unwrap();
+    let moved = Sqlite::open(&other, ring(OLD)).unwrap();
+    let now = bench.intuit.clock().now();
+    assert_eq!(import(&moved, now, key, &mut &bytes[..]).unwrap().written, 2);
+    assert_eq!(subject(&moved), before);
+}
+
+/// Whoever forgets a grant keeps nothing of a person either.
+#[test]
+fn who_signed_in_is_forgotten_with_the_grant() {
+    let bench = Bench::new();
+    bench.run(|driver| {
+        drop(signed_in(driver, &bench.intuit));
+        assert_eq!(driver.own_rows(Rows::Users).unwrap().len(), 1);
+        let arguments = crate::args::Disconnect { realm: REALM.into(), forget: true };
+        commands::disconnect(driver, &arguments).unwrap();
+        assert!(driver.all_rows().unwrap().is_empty());
+    });
 }

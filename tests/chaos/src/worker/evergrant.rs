@@ -5,7 +5,7 @@
 //! unknown whether a claim was written, the process remembers that it has sent nothing, and says so once the store works again:
 //! or the intent would count as sent for ever (STA-4), and a store that is down for a day would cost the grant.
 
-use evergrant::phase::{Doubt, Grant as State, Lost, Reason};
+use evergrant::phase::{Grant as State, Reason};
 use evergrant::{
     App, Call, ClientSecret, Due, Effects, Error, Input, Keys, Phase, Provider, Purpose, Received, Record,
     Refused, Session, StateKey, Tell, Time,
@@ -449,7 +449,12 @@ impl<'a> Worker<'a> {
     }
 
     fn bytes(&self, session: &Session) -> Result<Vec<u8>> {
-        serde_json::to_vec(&session.record(&self.app)).map_err(told)
+        let record = session.record(&self.app);
+        let needed = record.write(&mut []).map_or_else(|too_long| too_long.needed, <[u8]>::len);
+        let mut bytes = vec![0; needed];
+        let length = record.write(&mut bytes).map_err(told)?.len();
+        bytes.truncate(length);
+        Ok(bytes)
     }
 
     fn write<'b>(&self, grant: &Grant, bytes: &'b [u8]) -> Write<'b> {
@@ -470,12 +475,13 @@ fn due_at(app: &App<'_>, session: &Session) -> Option<u64> {
 }
 
 fn parse(loaded: &Loaded) -> Result<Record<'_>> {
-    serde_json::from_slice(loaded.record.expose()).map_err(|_| "a stored record is damaged".into())
+    Record::read(loaded.record.expose()).map_err(|_| "a stored record is damaged".into())
 }
 
 /// A refresh was sent before this one, and it is not known what became of it.
 fn is_answer_missing(session: &Session) -> bool {
-    matches!(session.phase().grant, State::Refreshing { doubt: Doubt { lost: Lost::Since(_), .. }, .. })
+    let phase = session.phase();
+    matches!(phase.grant, State::Refreshing { .. }) && phase.doubt.lost_since() != Time::UNSET
 }
 
 fn next_try(tell: &Tell) -> Option<Time> {

@@ -6,8 +6,8 @@ use core::convert::Infallible;
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use evergrant::Input;
-use evergrant_embedded::asynch::{Connect, Device};
-use evergrant_embedded::{Board, News, Store, Target};
+use evergrant_embedded::asynch::{Connect, Device, Store};
+use evergrant_embedded::{Board, News, Target};
 
 /// The counter is embassy's.
 pub struct Desk;
@@ -57,15 +57,16 @@ impl Write for Connection {
     }
 }
 
-/// Stands for [`Slots`](evergrant_embedded::Slots) over the board's flash.
+/// Stands for [`asynch::Slots`](evergrant_embedded::asynch::Slots) over the board's flash, where that is waited for: behind
+/// SPI, or shared with a radio. Where it is not, the blocking ones serve as well.
 pub struct Flash;
 
 impl Store for Flash {
     type Error = Infallible;
-    fn load<'b>(&mut self, _: &'b mut [u8]) -> Result<Option<&'b [u8]>, Infallible> {
+    async fn load<'b>(&mut self, _: &'b mut [u8]) -> Result<Option<&'b [u8]>, Infallible> {
         Ok(None)
     }
-    fn save(&mut self, _: u32, _: &[u8]) -> Result<(), Infallible> {
+    async fn save(&mut self, _: u32, _: &[u8]) -> Result<(), Infallible> {
         Ok(())
     }
 }

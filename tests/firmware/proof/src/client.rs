@@ -1,9 +1,9 @@
 //! The whole client: the core, HTTP, the clock, the record in flash, the driver, in both faces.
 
-use core::future::Future;
+use core::future::{Future, poll_fn};
 use core::hint::black_box;
 use core::pin::pin;
-use core::task::{Context, Waker};
+use core::task::{Context, Poll, Waker};
 
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use embedded_storage::nor_flash::{self, NorFlash, NorFlashErrorKind, ReadNorFlash};
@@ -40,15 +40,18 @@ impl Read for Line {
 
 impl embedded_io_async::Write for Line {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        wait().await;
         Write::write(self, bytes)
     }
     async fn flush(&mut self) -> Result<(), ErrorKind> {
+        wait().await;
         Write::flush(self)
     }
 }
 
 impl embedded_io_async::Read for Line {
     async fn read(&mut self, room: &mut [u8]) -> Result<usize, ErrorKind> {
+        wait().await;
         Read::read(self, room)
     }
 }
@@ -67,6 +70,7 @@ impl asynch::Connect for Line {
     type Error = ();
     async fn connect<'c>(&'c mut self, target: &Target<'_>) -> Result<&'c mut Self, ()> {
         black_box(target.host());
+        wait().await;
         if any(true) { Ok(self) } else { Err(()) }
     }
 }
@@ -99,6 +103,30 @@ impl NorFlash for Flash {
     fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
         black_box((at, bytes));
         any(Ok(()))
+    }
+}
+
+impl embedded_storage_async::nor_flash::ReadNorFlash for Flash {
+    const READ_SIZE: usize = 1;
+    async fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+        wait().await;
+        ReadNorFlash::read(self, at, bytes)
+    }
+    fn capacity(&self) -> usize {
+        any(65_536)
+    }
+}
+
+impl embedded_storage_async::nor_flash::NorFlash for Flash {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = 4_096;
+    async fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
+        wait().await;
+        NorFlash::erase(self, from, to)
+    }
+    async fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+        wait().await;
+        NorFlash::write(self, at, bytes)
     }
 }
 
@@ -141,20 +169,37 @@ pub fn client() {
     black_box(device.due());
 }
 
-/// The async face. It is measured and not proven: the compiler puts a panic into each `async fn`, for whoever polls it
-/// again after its end, and no executor does.
+/// The async face: what a firmware links that waits for all it does.
 pub fn asynchronous() {
     let provider = any(Provider::INTUIT_SANDBOX);
     let Ok(app) = App::new(&provider, any(KEYS)) else { return };
-    let Ok(slots) = Slots::new(Flash, any(0..8_192), any(2)) else { return };
+    let Ok(slots) = asynch::Slots::new(Flash, any(0..8_192), any(2)) else { return };
     let mut buffer = any([0; 2_048]);
     let opened = asynch::Device::<_, _, _, 1280, 128, 128>::open(&app, Line, slots, Desk, &mut buffer);
-    let Ok(mut device) = opened else { return };
+    let Some(Ok(mut device)) = poll(opened) else { return };
     poll(device.learn_time());
     poll(device.drive(input()));
     poll(device.get(any("/v3"), |status, body| {
         let _ = black_box((status, body));
     }));
+}
+
+/// The rest of the async face: what is used by itself.
+pub fn asynchronous_rest() {
+    let Ok(mut slots) = asynch::Slots::new(Flash, any(0..8_192), any(2)) else { return };
+    black_box((poll(slots.revision()), poll(slots.wipe()), slots.capacity()));
+    black_box(slots.flash_mut());
+    let mut buffer = any([0; 2_048]);
+    black_box(poll(asynch::Store::load(&mut slots, &mut buffer)));
+    black_box(poll(asynch::Store::save(&mut slots, any(1), any(&[1]))));
+    let _ = black_box(slots.release());
+    let Ok(mut slots) = Slots::new(Flash, any(0..8_192), any(2)) else { return };
+    black_box(poll(asynch::Store::save(&mut slots, any(1), any(&[1]))));
+    black_box(poll(asynch::Store::load(&mut slots, &mut buffer)));
+    if let Ok(mut talk) = Talk::time(any("https://a/"), any(true), &mut buffer) {
+        poll(asynch::carry_out(&mut Line, &mut talk, || any(true)));
+        black_box(talk.received());
+    }
 }
 
 /// The rest of the adapter: what is used by itself, and the texts of its errors.
@@ -202,7 +247,18 @@ impl Line {
     }
 }
 
-fn poll<T>(future: impl Future<Output = T>) {
+/// Polls as often as it pleases, and drops what is unfinished then; never again after the end.
+fn poll<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
-    let _ = black_box(future.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+    while any(true) {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return Some(black_box(value));
+        }
+    }
+    None
+}
+
+/// Waits for nobody knows how long.
+async fn wait() {
+    poll_fn(|_| if any(true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }

@@ -11,11 +11,11 @@ use crate::any;
 pub fn kernel() {
     let policy = any(Provider::INTUIT_SANDBOX.policy);
     let now = any(Time::UNSET);
-    if let Ok(taken) = black_box(step(&policy, any(Phase::NEW), now, any(Event::Tick))) {
+    if let Ok(taken) = black_box(step(&policy, &any(Phase::NEW), now, any(Event::Tick))) {
         let phase = any(taken.phase);
         black_box(phase.due(&policy));
         black_box(phase.restored());
         black_box(phase.in_flight());
-        black_box(phase.held());
+        black_box(phase.usable());
     }
 }

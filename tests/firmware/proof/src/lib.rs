@@ -11,7 +11,7 @@ mod session;
 use core::fmt::{self, Write};
 use core::hint::black_box;
 
-pub use client::{asynchronous, client, rest};
+pub use client::{asynchronous, asynchronous_rest, client, rest};
 pub use kernel::kernel;
 pub use session::{displays, session};
 
@@ -34,10 +34,30 @@ fn show(value: &dyn fmt::Display) {
     let _ = black_box(write!(Sink, "{}", black_box(value)));
 }
 
-/// A program that calls `$what`, and cannot panic, or does not link.
+/// What the compiler's own panic says, which it puts into each `async fn` for whoever polls it again after its end.
+pub const POLLED_AGAIN: &str = "`async fn` resumed after completion";
+
+/// A program that calls `$what`, and cannot panic, or does not link. With `await` before it, the one panic that is left in
+/// each `async fn` is let be, and no other.
 #[macro_export]
 macro_rules! program {
-    ($($what:path),*) => {
+    (await $($what:path),*) => {
+        $crate::program!(@calls $($what),*);
+
+        // Inlined, so that the optimiser compares the two texts: where none but that one is left, so is no call.
+        #[inline(always)]
+        #[panic_handler]
+        fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+            if info.message().as_str() != Some($crate::POLLED_AGAIN) {
+                // SAFETY: there is no such function, so there is no program in which it is called.
+                unsafe { evergrant_can_panic() }
+            }
+            loop {
+                core::hint::spin_loop();
+            }
+        }
+    };
+    (@calls $($what:path),*) => {
         #[unsafe(no_mangle)]
         extern "C" fn _start() -> ! {
             $($what();)*
@@ -49,6 +69,9 @@ macro_rules! program {
         unsafe extern "C" {
             fn evergrant_can_panic() -> !;
         }
+    };
+    ($($what:path),*) => {
+        $crate::program!(@calls $($what),*);
 
         #[panic_handler]
         fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -123,7 +123,7 @@ fn views(session: &Small, app: &App<'_>, now: Time) {
             requests(request);
         }
     }
-    if let Some(held) = session.phase().held() {
+    if let Some(held) = session.phase().usable() {
         black_box((
             held.access_end(),
             held.rolling_end(),
@@ -144,8 +144,7 @@ fn views(session: &Small, app: &App<'_>, now: Time) {
 fn stored(session: &mut Small, app: &App<'_>, now: Time) {
     let mut text = any([0; 64]);
     let _ = black_box(session.record(app).write(any(&mut text)));
-    if let Some(record) = evergrant_embedded::flat::from_slice::<Record<'_>>(any(&text)) {
-        let record = any(record);
+    if let Ok(record) = any(Record::read(any(&text))) {
         black_box((record.revision(), record.generation(), record.realm(), record.environment()));
         black_box(record.phase());
         if let Ok(restored) = Small::restore(app, &record) {

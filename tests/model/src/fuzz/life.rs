@@ -366,7 +366,7 @@ impl World {
         // I5: whole tokens to the grant in place end as current or candidate.
         let phase = *self.session.phase();
         let whole = reply.body.contains(refresh.as_str()) && reply.body.ends_with('}');
-        let room = phase.held().is_some_and(|held| held.candidates < 2);
+        let room = phase.usable().is_some_and(|held| held.candidates < 2);
         let ours = reply.call.purpose == Purpose::Refresh && reply.call.generation == phase.generation;
         if whole && room && ours && !kept {
             // Unless a later answer has made it stale already.

@@ -1,4 +1,4 @@
-//! The stored record: any bytes, through both deserializers.
+//! The stored record: any bytes, through its own reader and both deserializers.
 
 use evergrant::{App, Record, Session, Time};
 
@@ -6,8 +6,8 @@ use super::life::app;
 
 type Small = Session<64, 64, 64>;
 
-/// Any bytes: neither deserializer panics, what the server's takes the device's takes alike, and what a session takes it
-/// writes again as it was. A first byte of `!` says that what follows is laid over a good record.
+/// Any bytes: no reader panics, what the record's own reader takes both deserializers take alike, what the server's takes the
+/// device's does, and what a session takes it writes again as it was. A first byte of `!` says that what follows is laid over a good record.
 pub fn record(data: &[u8]) {
     match data.split_first() {
         Some((b'!', patches)) => {
@@ -24,8 +24,14 @@ pub fn record(data: &[u8]) {
 
 fn read(text: &[u8]) {
     let app = app();
+    let own = Record::read(text);
     let server = serde_json::from_slice::<Record<'_>>(text);
     let device = serde_json_core::from_slice::<Record<'_>>(text);
+    if let Ok(record) = &own {
+        let other = server.as_ref().unwrap_or_else(|error| panic!("serde_json refuses it: {error:?}"));
+        assert_eq!(record.phase(), other.phase());
+        assert_eq!(taken(&app, record), taken(&app, other), "the two read it differently");
+    }
     if let Ok(record) = &server {
         let (other, _) = device.as_ref().unwrap_or_else(|error| panic!("the device refuses it: {error:?}"));
         assert_eq!(record.revision(), other.revision());
@@ -43,7 +49,7 @@ fn read(text: &[u8]) {
 fn taken(app: &App<'_>, record: &Record<'_>) -> Option<String> {
     let session = Small::restore(app, record).ok()?;
     let text = serde_json::to_string(&session.record(app)).expect("a record is written");
-    let again: Record<'_> = serde_json::from_str(&text).expect("a record is read");
+    let again = Record::read(text.as_bytes()).expect("a record is read");
     let back = Small::restore(app, &again).expect("what was written is taken");
     assert_eq!(back.phase(), session.phase());
     let second = serde_json::to_string(&back.record(app)).expect("a record is written");

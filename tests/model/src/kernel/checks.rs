@@ -1,8 +1,8 @@
 //! What must hold in every state and on every edge.
 
 use evergrant::phase::{
-    Bytes, CANDIDATES, Consent, Effects, Event, Grant, Hint, Outcome, Purpose, Reason, Refusal, Rotation,
-    Step, Tell, step,
+    Bytes, CANDIDATES, Consent, Doubt, Effects, Event, Grant, Held, Hint, Outcome, Purpose, Reason, Refusal,
+    Rotation, Step, Tell, step,
 };
 use evergrant::{Due, Phase, Refused, Time};
 
@@ -85,7 +85,7 @@ fn unsaved_steps_alike(
         return Ok(());
     }
     let unsaved = Phase { unsaved: true, ..state.phase };
-    match (step(&scenario.policy, unsaved, now, *event), taken) {
+    match (step(&scenario.policy, &unsaved, now, *event), taken) {
         (Err(one), Err(other)) => holds(one == *other, "I7: unsaved, it is refused otherwise"),
         (Ok(one), Ok(other)) => {
             holds(one.effects.store == Some(one.phase.revision), "I3: the store is not asked for again")?;
@@ -110,7 +110,7 @@ fn stored_first(state: &State, event: &Event, step: &Step) -> Checked {
     } else {
         holds(store.is_none() && !phase.unsaved, "a store of nothing new")?;
         // An access token that is gone already may be wiped again.
-        let gone = state.phase.held().is_none_or(|held| held.access_for == 0);
+        let gone = state.phase.usable().is_none_or(|held| held.access_for == 0);
         let idle = *bytes == Bytes::Keep || (*bytes == Bytes::DropAccess && gone);
         holds(send.is_none() && idle, "I1, I2: something follows from no change")
     }
@@ -141,7 +141,7 @@ fn sends(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Chec
             let replayed = seen.unanswered.map(|since| NOW.since(since));
             let allowed = replayed.is_none_or(|age| age < scenario.policy.replay_for);
             holds(allowed, "I2: a refresh token is sent outside the replay policy")?;
-            let held = step.phase.held().ok_or("a refresh of nothing")?;
+            let held = step.phase.usable().ok_or("a refresh of nothing")?;
             holds(NOW < held.end(), "DUR-6: a refresh token is sent after its end")
         }
         Purpose::Revoke => Ok(()),
@@ -170,7 +170,7 @@ fn ends(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Check
         let over =
             |since: &Option<Time>| since.is_some_and(|since| NOW.since(since) >= scenario.policy.replay_for);
         let window_over = tokens.iter().take(1 + usize::from(held.candidates)).all(over);
-        let hinted = !matches!(doubt_hint(&state.phase), Hint::None);
+        let hinted = state.phase.doubt.hint != Hint::None;
         let enough = rounds >= scenario.policy.refusals || (hinted && rounds >= 2);
         let confirmed = refused && (enough || window_over);
         holds(state.clock, "a grant ended without a clock")?;
@@ -193,22 +193,10 @@ fn ends(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Check
 
 /// What is held, and can still end by itself: also what an end by the clock has left, which lives again where the clock
 /// is put right.
-pub(crate) fn ending(phase: &Phase) -> Option<evergrant::phase::Held> {
+pub(crate) fn ending(phase: &Phase) -> Option<Held> {
     match phase.grant {
-        Grant::Closed { reason: Reason::Expired | Reason::HardEnd | Reason::AnswerLost, held, .. } => {
-            Some(held)
-        }
-        _ => phase.held(),
-    }
-}
-
-fn doubt_hint(phase: &Phase) -> Hint {
-    match phase.grant {
-        Grant::Linked { doubt, .. }
-        | Grant::Refreshing { doubt, .. }
-        | Grant::Uncertain { doubt, .. }
-        | Grant::Suspect { doubt, .. } => doubt.hint,
-        _ => Hint::None,
+        Grant::Closed { reason: Reason::Expired | Reason::HardEnd | Reason::AnswerLost } => Some(phase.held),
+        _ => phase.usable().copied(),
     }
 }
 
@@ -276,11 +264,7 @@ fn refused_tokens(state: &State, event: &Event, refused: Refused) -> Checked {
             | Grant::Unrevoked { .. }
             | Grant::Closed { reason: Reason::Revoked | Reason::RevokeUnanswered, .. }
     );
-    let candidates = match state.phase.grant {
-        Grant::Closed { held, .. } => held.candidates,
-        _ => state.phase.held().map_or(0, |held| held.candidates),
-    };
-    let room = candidates < CANDIDATES;
+    let room = state.phase.held.candidates < CANDIDATES;
     let excused = match purpose {
         Purpose::Refresh => {
             rotation == Rotation::Same
@@ -300,7 +284,7 @@ fn refused_tokens(state: &State, event: &Event, refused: Refused) -> Checked {
 
 fn knows_no_time(phase: &Phase) -> bool {
     let grant = matches!(phase.grant, Grant::Unlinked | Grant::Unrevoked { .. })
-        || matches!(phase.grant, Grant::Closed { held, .. } if !held.issued_at.is_set());
+        || matches!(phase.grant, Grant::Closed { .. } if !phase.held.issued_at.is_set());
     grant && !matches!(phase.consent, Consent::Exchanging { .. })
 }
 
@@ -313,16 +297,23 @@ fn called(event: &Event) -> Option<u32> {
 
 /// What no phase says.
 fn held_is_sound(phase: &Phase) -> Checked {
-    if let Some(held) = phase.held() {
-        holds(held.candidates <= CANDIDATES, "more candidates than there is room for")?;
-    }
+    let Phase { held, doubt, .. } = phase;
+    holds(held.candidates <= CANDIDATES, "more candidates than there is room for")?;
     match phase.grant {
-        Grant::Refreshing { untried, held, call, .. } => {
+        Grant::Refreshing { untried, call, .. } => {
             holds(untried <= held.candidates, "a candidate is to be tried that is not held")?;
             holds(call == phase.calls, "what is waited for is not the latest call")
         }
-        Grant::Closed { held, .. } => holds(held.access_for == 0, "USE-3: access outlives the grant"),
-        _ => Ok(()),
+        Grant::Closed { .. } => holds(held.access_for == 0, "USE-3: access outlives the grant"),
+        Grant::Unlinked | Grant::Revoking { .. } | Grant::Unrevoked { .. } => {
+            let nothing = (*held, *doubt) == (Held::NOTHING, Doubt::NONE);
+            holds(nothing, "something is known of tokens that are not held")
+        }
+        Grant::Linked => holds(doubt.refusals == 0 && doubt.lost_since() == Time::UNSET, "linked, in doubt"),
+        Grant::Uncertain => {
+            holds(doubt.refusals == 0 && doubt.lost_since() != Time::UNSET, "uncertain of nothing")
+        }
+        Grant::Suspect => holds(doubt.refusals > 0, "suspected of nothing"),
     }
 }
 
@@ -363,7 +354,7 @@ fn live(scenario: &Scenario, mut phase: Phase, mut now: Time, reply: Option<Outc
         // One that was in flight already may be answered as well.
         if let (Some(call), Some(outcome)) = (phase.in_flight(), reply) {
             let event = Event::Answer { call, outcome };
-            let step = step(policy, phase, now, event).map_err(|refused| format!("I8: {refused:?}"))?;
+            let step = step(policy, &phase, now, event).map_err(|refused| format!("I8: {refused:?}"))?;
             if step.bytes == Bytes::TakeTokens {
                 return Ok(ticks);
             }
@@ -373,7 +364,7 @@ fn live(scenario: &Scenario, mut phase: Phase, mut now: Time, reply: Option<Outc
         let Due::Tick(at) = phase.due(policy) else { return Ok(ticks) };
         now = now.max(at);
         ticks += 1;
-        let after = step(policy, phase, now, Event::Tick).map_err(|refused| format!("I8: {refused:?}"))?;
+        let after = step(policy, &phase, now, Event::Tick).map_err(|refused| format!("I8: {refused:?}"))?;
         if saved(after.phase) == phase {
             return Err(format!(
                 "I8: busy loop: nothing moves at what was due, {:?} after now, {phase:?}",

@@ -1,7 +1,7 @@
 //! The space that is searched: how phases are folded into classes, and what can happen in each.
 
 use evergrant::phase::{
-    Consent, Doubt, Event, Grant, Held, Issued, Lost, Outcome, Proof, Purpose, Refusal, Rotation,
+    Consent, Doubt, Event, Grant, Held, Issued, Outcome, Proof, Purpose, Refusal, Rotation,
 };
 use evergrant::{Call, FOREVER, Phase, Policy, Time};
 
@@ -23,7 +23,7 @@ const CALLS: u32 = 10;
 /// A phase as seen at `now`, with its times counted from [`NOW`] and rounded down to the distances of its class.
 pub fn fold(scenario: &Scenario, state: State, now: Time) -> State {
     let fold = Fold { policy: &scenario.policy, fine: scenario.fine, now };
-    let Phase { consent, grant, calls, consumed, .. } = state.phase;
+    let Phase { consent, grant, held, doubt, calls, consumed, .. } = state.phase;
     let behind = |number: u32| CALLS - calls.saturating_sub(number).min(BEHIND_MOST);
     let consent = match consent {
         Consent::None => consent,
@@ -43,29 +43,21 @@ pub fn fold(scenario: &Scenario, state: State, now: Time) -> State {
         },
         Consent::Over { call, refused } => Consent::Over { call: behind(call), refused },
     };
-    let held = |held: Held| Held { serial: behind(held.serial), ..fold.held(held) };
-    let doubt = |doubt: Doubt| fold.doubt(doubt);
+    let held = match fold.held(held) {
+        Held::NOTHING => Held::NOTHING,
+        held => Held { serial: behind(held.serial), ..held },
+    };
     let grant = match grant {
-        Grant::Unlinked => grant,
-        Grant::Linked { held: h, doubt: d } => Grant::Linked { held: held(h), doubt: doubt(d) },
-        Grant::Refreshing { held: h, doubt: d, call, sent_at, untried } => Grant::Refreshing {
-            held: held(h),
-            doubt: doubt(d),
-            call: behind(call),
-            sent_at: fold.sent_at(sent_at),
-            untried,
-        },
-        Grant::Uncertain { held: h, doubt: d } => Grant::Uncertain { held: held(h), doubt: doubt(d) },
-        Grant::Suspect { held: h, doubt: d } => Grant::Suspect { held: held(h), doubt: doubt(d) },
+        Grant::Refreshing { call, sent_at, untried } => {
+            Grant::Refreshing { call: behind(call), sent_at: fold.sent_at(sent_at), untried }
+        }
         Grant::Revoking { call, sent_at, tries } => {
             Grant::Revoking { call: behind(call), sent_at: fold.sent_at(sent_at), tries }
         }
         Grant::Unrevoked { retry_at, tries } => {
             Grant::Unrevoked { retry_at: fold.until(retry_at, 86_400), tries }
         }
-        Grant::Closed { reason, held: h, doubt: d } => {
-            Grant::Closed { reason, held: held(h), doubt: doubt(d) }
-        }
+        Grant::Unlinked | Grant::Linked | Grant::Uncertain | Grant::Suspect | Grant::Closed { .. } => grant,
     };
     let mut seen = state.seen;
     seen.unanswered = seen.unanswered.map(|since| fold.lost(since));
@@ -73,6 +65,8 @@ pub fn fold(scenario: &Scenario, state: State, now: Time) -> State {
     let phase = Phase {
         consent,
         grant,
+        held,
+        doubt: fold.doubt(doubt),
         calls: CALLS,
         generation: 5,
         consumed: fold.consumed(consumed),
@@ -156,17 +150,13 @@ impl Fold<'_> {
     }
 
     fn doubt(&self, doubt: Doubt) -> Doubt {
-        let fold = |lost: Lost| match lost {
-            Lost::None => Lost::None,
-            Lost::Since(since) => Lost::Since(self.lost(since)),
-        };
-        let (lost, candidates_lost) = (fold(doubt.lost), doubt.candidates_lost.map(fold));
+        let lost = doubt.lost.map(|since| self.lost(since));
         let mut waits = vec![-1, 0, 1, RETRY_AFTER_MOST, RETRY_AFTER_MOST + 1];
         if self.fine {
             waits.push(PACE);
         }
         let not_before = self.at(doubt.not_before, &waits);
-        Doubt { lost, candidates_lost, tries: few(doubt.tries), not_before, ..doubt }
+        Doubt { lost, tries: few(doubt.tries), not_before, ..doubt }
     }
 }
 
@@ -215,7 +205,7 @@ fn events(scenario: &Scenario, state: &State, into: &mut Vec<Act>) {
         }
     }
     if scenario.signs {
-        let serial = state.phase.held().map_or(0, |held| held.serial);
+        let serial = state.phase.usable().map_or(0, |held| held.serial);
         push(Event::Unauthorized { serial });
         push(Event::Unauthorized { serial: serial.saturating_sub(1) });
         push(Event::Disconnected);
@@ -225,7 +215,9 @@ fn events(scenario: &Scenario, state: &State, into: &mut Vec<Act>) {
     }
     if scenario.candidates {
         for issued in issued(scenario).filter(|issued| issued.refresh == Rotation::New) {
-            push(Event::Candidate { issued_at: NOW.minus(1), issued });
+            for lost_since in [Time::UNSET, NOW.minus(1)] {
+                push(Event::Candidate { issued_at: NOW.minus(1), lost_since, issued });
+            }
         }
     }
     let Phase { calls, generation, .. } = state.phase;
@@ -290,26 +282,16 @@ fn clocks(scenario: &Scenario, state: &State, into: &mut Vec<Act>) {
         Grant::Unrevoked { retry_at, .. } => boundary(retry_at),
         _ => {}
     }
-    if let Grant::Linked { held, doubt }
-    | Grant::Refreshing { held, doubt, .. }
-    | Grant::Uncertain { held, doubt }
-    | Grant::Suspect { held, doubt } = state.phase.grant
-    {
+    let Phase { held, doubt, .. } = state.phase;
+    for since in doubt.lost.into_iter().filter(|since| *since != Time::UNSET) {
+        boundary(since.plus(policy.replay_for));
+    }
+    if state.phase.usable().is_some() {
         boundary(doubt.not_before);
-        for lost in [doubt.lost].into_iter().chain(doubt.candidates_lost) {
-            if let Lost::Since(since) = lost {
-                boundary(since.plus(policy.replay_for));
-            }
-        }
         ends(policy, &held, &mut boundary);
     }
-    if let Grant::Closed { held, doubt, .. } = state.phase.grant {
+    if let Grant::Closed { .. } = state.phase.grant {
         boundary(held.end());
-        for lost in [doubt.lost].into_iter().chain(doubt.candidates_lost) {
-            if let Lost::Since(since) = lost {
-                boundary(since.plus(policy.replay_for));
-            }
-        }
     }
     if scenario.signed {
         boundary(state.phase.consumed.plus(policy.consent_for));

@@ -1,6 +1,23 @@
-//! What became of a request.
+//! What became of a request: the answer type that evergrant's HTTP adapters share.
+//!
+//! Whoever writes an adapter makes a [`Reply`] of what happened, and says [`Reply::not_sent`] only where no byte of the request
+//! can have left: the core may then send it again, even a code (EXC-3).
+//!
+//! ```
+//! use evergrant::Received;
+//! use evergrant_wire::{Failure, Reply};
+//!
+//! let reply = Reply::not_sent(Failure::NoConnection);
+//! assert!(matches!(reply.received(), Received::NotSent));
+//! assert_eq!(reply.failure(), Some(Failure::NoConnection));
+//! ```
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
-use std::{fmt, io};
+use std::fmt;
 
 use evergrant::{Received, Time};
 use zeroize::Zeroizing;
@@ -15,26 +32,46 @@ enum Kind {
     Answer(Box<Answer>),
 }
 
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) retry_after: Option<String>,
-    pub(crate) correlation: Option<String>,
-    pub(crate) date: Option<Time>,
-    pub(crate) content_type: Option<String>,
-    pub(crate) body: Zeroizing<Vec<u8>>,
-    pub(crate) broken_off: Option<Failure>,
+/// An answer: a status line and its headers came, and the body as far as it did. `Debug` shows the status alone (I6).
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// `Retry-After`, as it came.
+    pub retry_after: Option<String>,
+    /// The provider's correlation header, as it came.
+    pub correlation: Option<String>,
+    /// The sender's clock, from `Date`.
+    pub date: Option<Time>,
+    /// `Content-Type`, as it came.
+    pub content_type: Option<String>,
+    /// The body, as far as it came; the tokens may be in it.
+    pub body: Zeroizing<Vec<u8>>,
+    /// Why the body broke off, where it did.
+    pub broken_off: Option<Failure>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 impl Reply {
-    pub(crate) const fn not_sent(why: Failure) -> Self {
+    /// It provably never left.
+    #[must_use]
+    pub const fn not_sent(why: Failure) -> Self {
         Self(Kind::NotSent(why))
     }
 
-    pub(crate) const fn no_answer(why: Failure) -> Self {
+    /// It left, or may have, and nothing came back.
+    #[must_use]
+    pub const fn no_answer(why: Failure) -> Self {
         Self(Kind::NoAnswer(why))
     }
 
-    pub(crate) fn answer(answer: Answer) -> Self {
+    /// It was answered.
+    #[must_use]
+    pub fn answer(answer: Answer) -> Self {
         Self(Kind::Answer(Box::new(answer)))
     }
 
@@ -106,9 +143,7 @@ impl fmt::Debug for Kind {
         match self {
             Self::NotSent(why) => f.debug_tuple("NotSent").field(why).finish(),
             Self::NoAnswer(why) => f.debug_tuple("NoAnswer").field(why).finish(),
-            Self::Answer(answer) => {
-                f.debug_struct("Answer").field("status", &answer.status).finish_non_exhaustive()
-            }
+            Self::Answer(answer) => answer.fmt(f),
         }
     }
 }
@@ -133,35 +168,10 @@ pub enum Failure {
     Timeout,
     /// The connection broke, or what came was not HTTP.
     Broken,
-    /// The body is longer than [`Options::body_most`](crate::Options::body_most).
+    /// The body is longer than the adapter's bound.
     TooLong,
-}
-
-impl Failure {
-    /// Of a request that may have left.
-    pub(crate) fn of(error: &reqwest::Error) -> Self {
-        if error.is_timeout() { Self::Timeout } else { Self::Broken }
-    }
-
-    /// Of a request that never left: what broke was the way to the server.
-    pub(crate) fn before_it_left(error: &reqwest::Error) -> Self {
-        match error {
-            _ if error.is_builder() => Self::Malformed,
-            _ if is_of_tls(error) => Self::Tls,
-            _ if error.is_dns() => Self::NoSuchHost,
-            _ if error.is_timeout() => Self::ConnectTimeout,
-            _ => Self::NoConnection,
-        }
-    }
-}
-
-/// Whether rustls stands behind it. It speaks through an `io::Error` while the handshake runs, which hides what it holds from
-/// `source`, and which may hold another one.
-fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
-    let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    error.is::<rustls::Error>()
-        || held.is_some_and(|held| is_of_tls(held))
-        || error.source().is_some_and(is_of_tls)
+    /// The proxy of the environment cannot be used.
+    Proxy,
 }
 
 impl fmt::Display for Failure {
@@ -179,6 +189,7 @@ impl fmt::Display for Failure {
             Self::Timeout => "no whole answer in time: try later",
             Self::Broken => "the connection broke before a whole answer came",
             Self::TooLong => "the answer is longer than anything that is expected",
+            Self::Proxy => "the proxy that the environment names cannot be used: look at HTTPS_PROXY",
         })
     }
 }

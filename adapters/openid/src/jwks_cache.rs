@@ -1,4 +1,4 @@
-//! The provider's keys, kept and renewed: says what to fetch and when, and takes in what was fetched.
+//! The provider's JWKS, kept and renewed: says what to fetch and when, and takes in what was fetched.
 
 use evergrant::{Provider, Time};
 
@@ -10,16 +10,16 @@ use crate::id_token::{Expected, IdToken, verify};
 use crate::key_set::KeySet;
 use crate::url::is_endpoint;
 
-/// The provider's public keys, without I/O. (An app's own keys are [`evergrant::Keys`].)
+/// The provider's JWKS, without I/O: its public keys, each for its time.
 ///
 /// Ask [`wanted`](Self::wanted) before each verification and not only after a failure: a key that the provider has withdrawn
 /// is forgotten when a newer document is taken.
 ///
 /// ```
 /// # use evergrant::{Provider, Time};
-/// # use evergrant_openid::{Expected, Fetched, Identity, IdToken, IdTokenError, Keys};
+/// # use evergrant_openid::{Expected, Fetched, Identity, IdToken, IdTokenError, JwksCache};
 /// # fn get(_: &str) -> Fetched<'static> { Fetched::Failed }
-/// # fn sign_in(keys: &mut Keys, token: &IdToken, expected: &Expected<'_>, now: Time) -> Result<Identity, IdTokenError> {
+/// # fn sign_in(keys: &mut JwksCache, token: &IdToken, expected: &Expected<'_>, now: Time) -> Result<Identity, IdTokenError> {
 /// loop {
 ///     // First, and once more if the token names a key that is not held; `wanted` sees to it that this ends.
 ///     if let Some(url) = keys.wanted(now) {
@@ -35,7 +35,7 @@ use crate::url::is_endpoint;
 ///     }
 /// }
 /// # }
-/// # let mut keys = Keys::new(&Provider::INTUIT_SANDBOX)?;
+/// # let mut keys = JwksCache::new(&Provider::INTUIT_SANDBOX)?;
 /// # let now = Time::from_unix(1_800_000_000);
 /// # let expected = Expected { issuer: "", client_id: "", nonce: None, realm: None, subject: None, leeway: 0 };
 /// # let token = IdToken::new("eyJhbGciOiJSUzI1NiJ9.e30.AA");
@@ -43,13 +43,13 @@ use crate::url::is_endpoint;
 /// # Ok::<(), evergrant_openid::DocumentError>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Keys {
+pub struct JwksCache {
     url: String,
     set: KeySet,
     timetable: Timetable,
 }
 
-impl Keys {
+impl JwksCache {
     /// No keys yet; they are at the provider's `jwks_uri`, and due at once.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Keys {
     /// The same with other times.
     ///
     /// # Errors
-    /// As [`Keys::new`].
+    /// As [`JwksCache::new`].
     pub fn with(provider: &Provider<'_>, freshness: Freshness) -> Result<Self, DocumentError> {
         if !is_endpoint(provider.jwks_uri, provider.loopback_http) {
             return Err(DocumentError::Endpoint("jwks_uri"));

@@ -1,0 +1,119 @@
+//! Harm by a seed, on a paused clock: answers lost before and after the work, outages, stores that are away before and after the send,
+//! processes that end and begin again. Whoever asks afterwards gets a token that works.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::*;
+use evergrant_emulator::authority::Policy as Rotation;
+use evergrant_keeper::Keeper;
+use evergrant_vault::{Keyring, Keys as VaultKeys, Spill, SystemEntropy};
+
+/// xorshift: the same seed, the same harm.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+struct Process {
+    keeper: Keeper,
+    down: Arc<AtomicBool>,
+    up_at: u64,
+}
+
+const GRANTS: u64 = 6;
+const PROCESSES: usize = 3;
+
+/// A 401 and two refusals that follow it are taken for a disconnect, as they mostly are: no client could tell. So a life has spurious
+/// refusals, or spurious 401s.
+async fn life(seed: u64) {
+    let spurious = seed.is_multiple_of(2);
+    let home = tempfile::tempdir().unwrap();
+    let key = home.path().join("key");
+    Keyring::create_file(&key, &mut SystemEntropy).unwrap();
+    // Where the old token dies at once, a lost answer is a lost grant whoever asks; what the store did not take must not be.
+    let hard = seed.is_multiple_of(3);
+    let policy = if hard { Rotation::HARD } else { Rotation::GRACE };
+    let (world, store) = (World::new(policy), Shaky::new());
+    let start = |number: usize| {
+        let mut own = store.another();
+        own.down = Arc::default();
+        let spill = Spill::open(&home.path().join(number.to_string()), VaultKeys::File(&key)).unwrap();
+        let mut options = options();
+        options.seed = Some(seed + number as u64);
+        options.wake_seconds = 300;
+        let keeper = builder(&world, own.clone()).spill(spill).options(options).start().unwrap();
+        Process { keeper, down: own.down, up_at: 0 }
+    };
+    let mut processes: Vec<Process> = (0..PROCESSES).map(start).collect();
+    for number in 0..GRANTS {
+        connect(&world, &processes[0].keeper, &realm(number)).await;
+    }
+    let mut dice = Dice(seed * 2_654_435_761 + 1);
+    let mut harming = Dice(seed + 77);
+    world.harm(move |_| match harming.roll(100) {
+        0..=5 if !hard => Harm::LostAfter,
+        6..=9 => Harm::LostBefore,
+        10..=14 => Harm::Status(503),
+        15..=17 => Harm::NotSent,
+        18 if spurious => Harm::Refused,
+        _ => Harm::None,
+    });
+    for step in 0..1_500_u64 {
+        for process in &mut processes {
+            if step >= process.up_at {
+                process.down.store(false, Ordering::SeqCst);
+            }
+        }
+        let at = dice.roll(PROCESSES as u64) as usize;
+        match dice.roll(40) {
+            0 | 1 => {
+                processes[at].down.store(true, Ordering::SeqCst);
+                processes[at].up_at = step + 1 + dice.roll(4);
+            }
+            // It ends while its store may be away: what it holds is in its spill folder.
+            2 => {
+                processes[at].keeper.shutdown().await;
+                processes[at] = start(at);
+            }
+            _ => {}
+        }
+        for number in 0..GRANTS {
+            let keeper = processes[dice.roll(PROCESSES as u64) as usize].keeper.clone();
+            let token = !spurious && dice.roll(50) == 0;
+            tokio::spawn(async move {
+                if let (Ok(token), true) = (keeper.access_token(&realm(number)).await, token) {
+                    drop(keeper.rejected(&realm(number), &token).await);
+                }
+            });
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(60 + dice.roll(600))).await;
+    }
+    world.harm(|_| Harm::None);
+    processes.iter().for_each(|process| process.down.store(false, Ordering::SeqCst));
+    seconds(3 * DAY).await;
+    for number in 0..GRANTS {
+        for process in &processes {
+            let token = process.keeper.access_token(&realm(number)).await;
+            let token = token.unwrap_or_else(|error| panic!("seed {seed}, grant {number}: {error}"));
+            assert!(world.works(token.expose()), "seed {seed}, grant {number}");
+        }
+    }
+    assert!(processes.iter().all(|process| process.keeper.status().ready), "seed {seed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_seed_of_harm_costs_a_grant() {
+    let seeds = std::env::var("KEEPER_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
+    for seed in 1..=seeds {
+        life(seed).await;
+    }
+}
