@@ -51,6 +51,8 @@ const FAULT_MOST: u32 = 3_600;
 const PROBE_FIRST: u32 = 60;
 const PROBE_MOST: u32 = 43_200;
 const RETRY_AFTER_MOST: u32 = 86_400;
+/// The share of the time in which a stale token may be sent, after which tokens that overtook a lost request are renewed.
+const OVERTAKEN_SHARE: u32 = 4;
 /// So many seconds ahead of a token's end it is tried a last time.
 const LAST_LOOK: u32 = 300;
 
@@ -191,6 +193,9 @@ pub struct Doubt {
     pub tries: u8,
     /// Something beside the token endpoint that speaks against the grant.
     pub hint: Hint,
+    /// The tokens held came after an answer was lost. If that request was only held up, the authority may yet carry it out,
+    /// and what is held would be stale for it with nobody the wiser (STA-4): so they are renewed well in time.
+    pub overtaken: bool,
     /// No request before this.
     pub not_before: Time,
 }
@@ -233,7 +238,7 @@ pub enum Reason {
 impl Reason {
     /// Whether the app itself put an end to it. Any other end is what was concluded here, and a token that arrives after it
     /// says otherwise.
-    const fn is_by_the_app(self) -> bool {
+    pub(crate) const fn is_by_the_app(self) -> bool {
         matches!(self, Self::Revoked | Self::RevokeUnanswered)
     }
 }
@@ -571,8 +576,13 @@ impl Phase {
 
     /// This phase, as the successor of another session's of the same realm: its record counts as the newer one.
     pub(crate) fn follow(&mut self, other: &Self) {
-        self.revision = self.revision.max(other.revision).saturating_add(1);
         self.generation = self.generation.max(other.generation.saturating_add(1));
+        self.supersede(other);
+    }
+
+    /// This phase in the place of an older one of the same grant.
+    pub(crate) fn supersede(&mut self, other: &Self) {
+        self.revision = self.revision.max(other.revision).saturating_add(1);
         self.consumed = self.consumed.max(other.consumed);
         self.unsaved = true;
     }
@@ -658,7 +668,14 @@ impl Phase {
     /// When the next refresh is due with nobody asking: at once (but not before it may be) where something is open, else
     /// ahead of the end.
     fn refresh_due(&self, policy: &Policy) -> Time {
-        if self.is_at_peace() { self.held.renew_at(policy) } else { self.doubt.not_before }
+        let renew_at = self.held.renew_at(policy);
+        if !self.is_at_peace() {
+            self.doubt.not_before
+        } else if self.doubt.overtaken {
+            renew_at.min(self.held.issued_at.plus(policy.replay_for / OVERTAKEN_SHARE))
+        } else {
+            renew_at
+        }
     }
 
     /// The grant at rest, by what speaks against it.
@@ -745,6 +762,7 @@ impl Doubt {
         refusals: 0,
         tries: 0,
         hint: Hint::None,
+        overtaken: false,
         not_before: Time::UNSET,
     };
 
@@ -1332,6 +1350,9 @@ impl Move<'_> {
     /// with the same value only its lifetime changes (STA-5, DUR-5).
     fn refreshed(&mut self, issued_at: Time, serial: u32, issued: Issued) {
         let before = self.phase.held;
+        // Where a stale token is refused at once, a request that was held up can do no harm.
+        let lost = self.phase.doubt.lost.iter().any(|lost| !lost.is_unset());
+        let overtaken = lost && self.policy.replay_for > 0;
         let refresh_for = match (issued.refresh_for, issued.refresh) {
             (0, Rotation::New) => self.policy.refresh_for,
             // The same token, and no word of its end: it keeps the one it had.
@@ -1348,7 +1369,7 @@ impl Move<'_> {
         // An access token that cannot be used, as where the body broke off behind the refresh token: ask again, but not at
         // once.
         let not_before = if access_for == 0 { issued_at.plus(PACE) } else { Time::UNSET };
-        self.phase.doubt = Doubt { not_before, ..Doubt::NONE };
+        self.phase.doubt = Doubt { overtaken, not_before, ..Doubt::NONE };
         self.phase.rest();
         self.tell(Tell::Refreshed(issued.refresh));
         self.bytes = Bytes::TakeTokens;

@@ -715,8 +715,15 @@ impl Held {
 
 impl Doubt {
     fn write(&self, out: &mut Writer<'_>) {
-        let Self { lost: [lost, first, second], refusals, tries, hint, not_before } = *self;
-        let numbers = [lost.unix(), refusals.into(), tries.into(), code(hint, &HINTS), not_before.unix()];
+        let Self { lost: [lost, first, second], refusals, tries, hint, overtaken, not_before } = *self;
+        let numbers = [
+            lost.unix(),
+            refusals.into(),
+            tries.into(),
+            code(hint, &HINTS),
+            overtaken.into(),
+            not_before.unix(),
+        ];
         out.numbers(",", &numbers);
         if !first.is_unset() || !second.is_unset() {
             out.numbers(",", &[first.unix(), second.unix()]);
@@ -838,10 +845,11 @@ impl<'a> Numbers<'a> {
         let lost = self.time()?;
         let (refusals, tries) = (self.next()?, self.next()?);
         let hint = *HINTS.get(self.next::<usize>()?)?;
+        let overtaken = self.next::<u8>()? == 1;
         let not_before = self.time()?;
         let (first, second) =
             if self.is_empty() { (Time::UNSET, Time::UNSET) } else { (self.time()?, self.time()?) };
-        Some(Doubt { lost: [lost, first, second], refusals, tries, hint, not_before })
+        Some(Doubt { lost: [lost, first, second], refusals, tries, hint, overtaken, not_before })
     }
 
     const fn is_empty(&self) -> bool {

@@ -698,7 +698,8 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
     /// a candidate (STA-3, I5). The effects are those of the merged session, which is to be stored anew.
     ///
     /// Where this session is of a later consent than the stored one, it is its successor, as after
-    /// [`succeed`](Self::succeed).
+    /// [`succeed`](Self::succeed). So it is where the stored one holds a call for lost whose answer came here, and nothing
+    /// was sent since.
     ///
     /// # Errors
     /// As [`Session::restore`], or the stored session has no room for a candidate; this session is then as it was.
@@ -715,6 +716,10 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         let unseen = match ours {
             Some(_) if self.phase.generation > theirs.generation => {
                 return self.succeed(app, record).map_err(MergeError::Record);
+            }
+            Some(_) if self.answered_since(&theirs, record) => {
+                self.phase.supersede(&theirs);
+                return Ok(Effects { store: Some(self.phase.revision), ..effects });
             }
             Some(_) if self.phase.generation == theirs.generation => self.unseen(record),
             _ => [const { Secret::new() }; HELD],
@@ -738,6 +743,22 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         }
         self.phase = theirs;
         Ok(effects)
+    }
+
+    /// Whether the answer to the latest call that they know of came here, and left the tokens as they are there. That call
+    /// was only sent with its intent stored, so theirs is what became of this one's own record, and nobody has sent since.
+    fn answered_since(&self, theirs: &Phase, record: &Record<'_>) -> bool {
+        let ended_by_the_app = matches!(theirs.grant, Grant::Closed { reason } if reason.is_by_the_app());
+        let is_held = |token: Token<'_>| {
+            let mut held = [&self.refresh].into_iter().chain(&self.candidates);
+            held.any(|held| token.bytes().eq(held.as_bytes().iter().copied()))
+        };
+        theirs.generation == self.phase.generation
+            && theirs.held.serial < self.phase.held.serial
+            && theirs.calls <= self.phase.held.serial
+            && matches!(theirs.consent, Consent::None | Consent::Over { .. })
+            && !ended_by_the_app
+            && record.refresh_tokens().all(is_held)
     }
 
     /// The refresh tokens held here that are not in a record, the current one first; nothing in the place of the others.

@@ -172,3 +172,21 @@ fn a_token_that_is_brought_does_not_forget_the_answer_it_has_lost() {
         assert_eq!(refused.effects.tell == Some(Tell::NextCandidate), tried, "{later}");
     }
 }
+
+/// STA-4: a request that was held up may reach the authority behind the one that overtook it. Its tokens went to nobody, and
+/// the one that is held is stale since then: it is renewed while it can still be sent.
+#[test]
+fn tokens_that_overtook_a_lost_request_are_renewed_soon() {
+    let (phase, call) = sent(&INTUIT, linked(HELD), NOW);
+    let lost = go(&INTUIT, phase, NOW, Event::Answer { call, outcome: Outcome::NoAnswer }).phase;
+    let later = NOW.plus(60);
+    let (phase, call) = sent(&INTUIT, lost, later);
+    let settled = go(&INTUIT, phase, later, Event::Answer { call, outcome: Outcome::Tokens(ISSUED) }).phase;
+    let due = later.plus(INTUIT.replay_for / 4);
+    assert_eq!((settled.grant, settled.due(&INTUIT)), (Grant::Linked, Due::Tick(due)));
+    assert_eq!(go(&INTUIT, settled, due.minus(1), Event::Tick).effects.send, None);
+    let call = go(&INTUIT, settled, due, Event::Tick).effects.send.unwrap();
+    let again = go(&INTUIT, settled, due, Event::Tick).phase;
+    let calm = go(&INTUIT, again, due, Event::Answer { call, outcome: Outcome::Tokens(ISSUED) }).phase;
+    assert_eq!(calm.doubt, Doubt::NONE, "once");
+}

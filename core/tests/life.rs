@@ -1,8 +1,9 @@
 //! One grant from its consent to its end, by hand: what the crate manual promises, step by step.
 
+use evergrant::phase::Grant;
 use evergrant::{
-    App, Ask, ClientSecret, Due, Effects, Error, Input, Keys, Provider, Reason, Received, Record, Refused,
-    Scopes, Session, Tell, Time,
+    App, Ask, ClientSecret, Due, Effects, Error, Input, Keys, MergeError, Provider, Reason, Received, Record,
+    Refused, Scopes, Session, Tell, Time,
 };
 
 const KEYS: Keys<'static> = Keys {
@@ -123,4 +124,116 @@ fn the_record_is_the_same_from_all_that_write_it() {
     let back = Session::<64, 64, 64>::restore(&app, &record).unwrap();
     assert_eq!(back.phase(), session.phase());
     println!("{text} {} {} {}", text.len() - 6, size_of::<Session<0, 0, 0>>(), size_of::<evergrant::Phase>());
+}
+
+/// What is stored of a session.
+fn stored(session: &Session, app: &App<'_>) -> Vec<u8> {
+    session.record(app).write(&mut [0; 2000]).unwrap().to_vec()
+}
+
+/// A session whose refresh is in flight, its intent stored; what another process makes of that record a day later, when it
+/// holds the answer for lost; and the answer that came all the same.
+fn parted(app: &App<'_>, body: &str) -> (Session, Vec<u8>, Time) {
+    let mut ours = linked(app);
+    let later = START.plus(4_000);
+    let effects = ours.handle(app, later, Input::Demand).unwrap();
+    let call = effects.send.unwrap();
+    save(&mut ours, app, later, effects);
+    let intent = stored(&ours, app);
+    let mut theirs: Session = Session::restore(app, &Record::read(&intent).unwrap()).unwrap();
+    let much_later = later.plus(90_000);
+    let effects = theirs.handle(app, much_later, Input::Tick).unwrap();
+    assert_eq!(effects.tell, Some(Tell::Closed(Reason::AnswerLost)));
+    save(&mut theirs, app, much_later, effects);
+    let _ = ours.handle(app, later, Input::Answer(call, answer(200, body))).unwrap();
+    (ours, stored(&theirs, app), much_later)
+}
+
+/// I5: an answer that left the token as it was is an answer all the same. The process that had it knows better than the one
+/// that held it for lost.
+#[test]
+fn a_grant_that_another_process_gave_up_lives_by_the_answer_that_came_here() {
+    let app = app();
+    let body = r#"{"token_type":"bearer","access_token":"AT2","refresh_token":"RT1","expires_in":3600}"#;
+    let (mut ours, theirs, now) = parted(&app, body);
+    let record = Record::read(&theirs).unwrap();
+    let effects = ours.merge(&app, now, &record).unwrap();
+    assert!(effects.store.is_some_and(|revision| revision > record.revision()));
+    save(&mut ours, &app, now, effects);
+    assert!(ours.handle(&app, now, Input::Demand).unwrap().send.is_some(), "{:?}", ours.phase());
+}
+
+/// I4: what the app has ended stays ended, whatever came elsewhere.
+#[test]
+fn a_grant_that_the_app_gave_up_does_not_live_again() {
+    let app = app();
+    let body = r#"{"token_type":"bearer","access_token":"AT2","refresh_token":"RT1","expires_in":3600}"#;
+    let (mut ours, theirs, now) = parted(&app, body);
+    let mut revoked: Session = Session::restore(&app, &Record::read(&theirs).unwrap()).unwrap();
+    let effects = revoked.handle(&app, now, Input::Revoke).unwrap();
+    let call = effects.send.unwrap();
+    save(&mut revoked, &app, now, effects);
+    let effects = revoked.handle(&app, now, Input::Answer(call, answer(200, ""))).unwrap();
+    save(&mut revoked, &app, now, effects);
+    let theirs = stored(&revoked, &app);
+    let record = Record::read(&theirs).unwrap();
+    let ended = MergeError::Refused(Refused::Ended(Reason::Revoked));
+    assert_eq!(ours.merge(&app, now, &record), Err(ended));
+    assert_eq!(ours.adopt(&app, &record), Ok(true));
+    assert_eq!(ours.phase().grant, Grant::Closed { reason: Reason::Revoked });
+}
+
+/// I5: each token that the store never saw is brought home, candidates among them; merging twice drops none.
+#[test]
+fn every_token_that_the_store_never_saw_is_kept() {
+    let app = app();
+    let body = r#"{"token_type":"bearer","access_token":"AT2","refresh_token":"RT2","expires_in":3600}"#;
+    let (ours, _, now) = parted(&app, body);
+    // Another process refreshed as well, and its write came first; and then a third one's.
+    let other = |token: &str| {
+        let body = body.replace("RT2", token);
+        let (session, _, _) = parted(&app, &body);
+        stored(&session, &app)
+    };
+    let (second, third) = (other("RT3"), other("RT4"));
+    let mut ours = ours;
+    for theirs in [&second, &third] {
+        let effects = ours.merge(&app, now, &Record::read(theirs).unwrap()).unwrap();
+        assert!(effects.store.is_some());
+    }
+    let text = String::from_utf8(stored(&ours, &app)).unwrap();
+    assert!(["RT2", "RT3", "RT4"].iter().all(|token| text.contains(token)), "{text}");
+    // There is no room for a fourth: it is said, and nothing is dropped on either side.
+    let fourth = other("RT5");
+    let record = Record::read(&fourth).unwrap();
+    assert_eq!(ours.merge(&app, now, &record), Err(MergeError::Refused(Refused::CandidatesFull)));
+    assert_eq!(String::from_utf8(stored(&ours, &app)).unwrap(), text, "bit for bit (I7)");
+}
+
+/// SCO-4: a session of a later consent follows the stored one, which knows nothing of it.
+#[test]
+fn a_later_consent_is_not_lost_to_an_older_record() {
+    let app = app();
+    let (ours, _, now) = parted(&app, "{}");
+    let older = stored(&ours, &app);
+    let mut again = ours;
+    let effects = again.handle(&app, now, Input::Ask(ASK)).unwrap();
+    save(&mut again, &app, now, effects);
+    let mut buffer = [0; 600];
+    let url = again.authorization_url(&app, &mut buffer).unwrap();
+    let state = url.split("state=").nth(1).unwrap();
+    let callback = format!("code=B&realmId=123456789&state={state}");
+    let _ = again.handle(&app, now, Input::Tick);
+    let effects = again.handle(&app, now, Input::Callback { text: &callback, binding: &[] });
+    let effects = match effects {
+        Ok(effects) => effects,
+        Err(error) => panic!("{error:?} {:?}", again.phase()),
+    };
+    let call = effects.send.unwrap();
+    save(&mut again, &app, now, effects);
+    let body = r#"{"token_type":"bearer","access_token":"AT9","refresh_token":"RT9","expires_in":3600}"#;
+    let _ = again.handle(&app, now, Input::Answer(call, answer(200, body))).unwrap();
+    let effects = again.merge(&app, now, &Record::read(&older).unwrap()).unwrap();
+    save(&mut again, &app, now, effects);
+    assert_eq!(again.access_token(now).unwrap().expose(), "AT9");
 }

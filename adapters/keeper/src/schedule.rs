@@ -44,6 +44,7 @@ fn is_quiet(held: &Held, doubt: &Doubt) -> bool {
         && doubt.refusals == 0
         && doubt.tries == 0
         && doubt.hint == Hint::None
+        && !doubt.overtaken
 }
 
 /// What is held, where nothing is in flight.

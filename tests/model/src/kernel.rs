@@ -290,7 +290,7 @@ fn observe(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Se
     }
     // What was brought may have been sent by whoever brings it.
     if let Event::Candidate { lost_since, .. } = event {
-        let since = Some(*lost_since).filter(|since| *since != evergrant::Time::UNSET);
+        let since = Some(*lost_since).filter(|since| *since != Time::UNSET);
         match step.bytes {
             Bytes::TakeCandidate => seen.others[usize::from(candidates)] = since,
             Bytes::TakeFront | Bytes::TakeTokens => seen.unanswered = since,

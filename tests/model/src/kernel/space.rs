@@ -131,7 +131,19 @@ impl Fold<'_> {
         let ahead = i64::from(self.policy.renew_ahead);
         let life = i64::from(self.policy.refresh_for);
         let margin = i64::from(self.policy.access_margin);
-        let mut ages = vec![-90_000, -1, 0, 1, PACE, 3_600 - margin, 3_600 - margin + 1, 3_600, 3_601, life];
+        let mut ages = vec![
+            -90_000,
+            -1,
+            0,
+            1,
+            PACE,
+            i64::from(self.policy.replay_for / 4),
+            3_600 - margin,
+            3_600 - margin + 1,
+            3_600,
+            3_601,
+            life,
+        ];
         let mut ends = vec![-1, 0, 1, ahead, ahead + 1, life / 2, life];
         let mut hards = vec![-1, 0, 1, 20 * DAY, 200 * DAY];
         if self.fine {
@@ -288,6 +300,9 @@ fn clocks(scenario: &Scenario, state: &State, into: &mut Vec<Act>) {
     }
     if state.phase.usable().is_some() {
         boundary(doubt.not_before);
+        if doubt.overtaken {
+            boundary(held.issued_at.plus(policy.replay_for / 4));
+        }
         ends(policy, &held, &mut boundary);
     }
     if let Grant::Closed { .. } = state.phase.grant {
