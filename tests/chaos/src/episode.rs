@@ -293,6 +293,9 @@ impl<'f> Episode<'f> {
                     self.trace(|| format!("worker {worker} is started again"));
                     self.fleet.spawn(worker)?;
                     self.posts[worker].state = State::Idle;
+                    if self.wakes && self.fleet.looks_when_it_starts() {
+                        return self.ask(worker, "tick", Vec::new());
+                    }
                 }
                 Ok(())
             }
@@ -726,7 +729,9 @@ impl<'f> Episode<'f> {
         let (word, second, third) =
             (words.next().unwrap_or(""), words.next().unwrap_or(""), words.next().unwrap_or(""));
         let due = if word == "ok" { third } else { second };
-        if word == "ok" {
+        if word == "ok" && second == "-" {
+            self.trace(|| format!("worker {worker}: has looked"));
+        } else if word == "ok" {
             let lives = self.is_alive(second);
             self.outcome.dead_handed_out += u64::from(!lives);
             self.last = Some(if lives { Ok(second.to_owned()) } else { Err("a dead token".into()) });

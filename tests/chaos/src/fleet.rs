@@ -77,6 +77,11 @@ impl Fleet {
         self.workers.len()
     }
 
+    /// A keeper does something by itself as soon as it runs.
+    pub(crate) fn looks_when_it_starts(&self) -> bool {
+        self.start.client == "keeper"
+    }
+
     pub(crate) fn is_alive(&self, worker: usize) -> bool {
         self.workers[worker].is_some()
     }

@@ -56,6 +56,7 @@
 //! | Client | How it refreshes |
 //! | --- | --- |
 //! | `evergrant` | core, vault and `evergrant-ureq`, as the command puts them together, in processes that live on |
+//! | `keeper` | `evergrant-keeper` itself, each process with its scheduler and its spill folder, on tokio's paused clock |
 //! | `no-lock` | reads the row, refreshes, writes the row |
 //! | `timed-lock` | the same under a lock in the database that ends after 30 seconds |
 //! | `compare-and-swap` | no lock; writes only if the row still has the token that was sent |

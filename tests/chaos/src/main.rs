@@ -12,18 +12,19 @@ Usage: chaos [--store sqlite|postgres] [--client NAME|all] [--refreshes N] [--ba
              [--first N] [--workers N] [--fleets N] [--reductions N]
        chaos … --episode N [--harms TEXT]    one episode, and what happened in it
 
-  --client       evergrant, no-lock, timed-lock, compare-and-swap, delete-on-invalid-grant, huskarl, intuit-oauth; or all
+  --client       evergrant, keeper, no-lock, timed-lock, compare-and-swap, delete-on-invalid-grant, huskarl, intuit-oauth; or all
   --refreshes    until the authority has judged so many (10000)
-  --baseline-refreshes   the same for all but evergrant; what --refreshes says where it is not given
+  --baseline-refreshes   the same for all but evergrant and keeper; what --refreshes says where it is not given
   --first        the number of the first episode (0)
   --reductions   losses that are reduced to the fewest harms, for each client (3)
 
-Ends with failure where evergrant lost a grant that could have been kept.
+Ends with failure where evergrant or keeper lost a grant that could have been kept.
 ";
 
 /// Every client, in the order of the table.
-const CLIENTS: [&str; 7] = [
+const CLIENTS: [&str; 8] = [
     "evergrant",
+    "keeper",
     "no-lock",
     "timed-lock",
     "compare-and-swap",
@@ -31,6 +32,10 @@ const CLIENTS: [&str; 7] = [
     "huskarl",
     "intuit-oauth",
 ];
+
+fn is_ours(client: &str) -> bool {
+    matches!(client, "evergrant" | "keeper")
+}
 
 struct Asked(Vec<(String, String)>);
 
@@ -115,7 +120,7 @@ fn harm(words: &[String]) -> Result<bool, String> {
         reports.push(report);
     }
     println!("{}", report::table(&reports));
-    Ok(reports.iter().all(|report| report.client != "evergrant" || report.faults() == 0))
+    Ok(reports.iter().all(|report| !is_ours(&report.client) || report.faults() == 0))
 }
 
 fn plan(asked: &Asked, ground: &Ground, client: &str) -> Result<Plan, String> {
@@ -131,7 +136,7 @@ fn plan(asked: &Asked, ground: &Ground, client: &str) -> Result<Plan, String> {
             node: concat!(env!("CARGO_MANIFEST_DIR"), "/node").into(),
         },
         seed: asked.number("seed", 1)?,
-        refreshes: if client == "evergrant" { refreshes } else { baseline },
+        refreshes: if is_ours(client) { refreshes } else { baseline },
         first: asked.number("first", 0)?,
         workers: asked.number("workers", 3)?.max(1) as usize,
         fleets: asked.number("fleets", 2)?.max(1) as usize,

@@ -2,6 +2,7 @@
 
 mod evergrant;
 mod huskarl;
+mod keeper;
 mod plain;
 mod port;
 mod tables;
@@ -53,6 +54,10 @@ pub fn serve(client: &str, store: &str, schema: &str, authority: &str) -> Result
         "evergrant" => {
             let provider = evergrant::provider(authority);
             let worker = evergrant::Worker::new(port, &provider, &place)?;
+            answer(port, |ask| worker.carry_out(ask));
+        }
+        "keeper" => {
+            let mut worker = keeper::Worker::new(port, authority, place)?;
             answer(port, |ask| worker.carry_out(ask));
         }
         "no-lock" => serve_plain(port, &plain(Way::NoLock)?),

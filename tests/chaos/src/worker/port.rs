@@ -13,6 +13,7 @@
 //! | `gate <name>` | it stands before or after a verb of the store |
 //! | `sleep <seconds>` | it wants to wait |
 //! | `ok <fingerprint> <due>` | it hands out that access token; and wants a `tick` then (Unix seconds of its own clock, or `-`) |
+//! | `ok - <due>` | it was woken, and hands out nothing |
 //! | `err <due> <why>` | it has none to hand out |
 
 use std::io::{self, BufRead, Write};
