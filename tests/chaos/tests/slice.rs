@@ -28,9 +28,9 @@ fn plan(ground: &Ground, client: &str, refreshes: u64) -> Plan {
     }
 }
 
-fn loses_none(store: &str, refreshes: u64) -> Report {
+fn loses_none(client: &str, store: &str, refreshes: u64) -> Report {
     let ground = Ground::new(store).unwrap();
-    let report = all(&plan(&ground, "evergrant", refreshes)).unwrap();
+    let report = all(&plan(&ground, client, refreshes)).unwrap();
     assert_eq!(
         report.faults(),
         0,
@@ -50,14 +50,16 @@ fn loses_none(store: &str, refreshes: u64) -> Report {
 /// L1, I1, I4, I5 (EXC-1, REF-1 to REF-4, STA-4): nothing that the harness can do to a fleet costs a grant that could have been kept.
 #[test]
 fn no_grant_is_lost_on_sqlite_that_could_have_been_kept() {
-    loses_none("sqlite", 4_000);
+    loses_none("evergrant", "sqlite", 4_000);
+    loses_none("keeper", "sqlite", 1_500);
 }
 
 /// The same on a server. `cargo xtask test chaos` installs one where there is none, and says so here.
 #[test]
 fn no_grant_is_lost_on_postgres_that_could_have_been_kept() {
     if std::env::var_os("CHAOS_POSTGRES").is_some() {
-        loses_none("postgres", 1_500);
+        loses_none("evergrant", "postgres", 1_500);
+        loses_none("keeper", "postgres", 500);
     }
 }
 
@@ -89,12 +91,20 @@ fn verdict(client: &str, episode: u64, harms: &str) -> Verdict {
 fn an_answer_that_is_lost_costs_whoever_does_not_come_back_within_a_day() {
     assert_eq!(verdict("no-lock", 2, "25 answer-lost worked"), Verdict::LetDie);
     assert_eq!(verdict("evergrant", 2, "25 answer-lost worked"), Verdict::Kept);
+    assert_eq!(verdict("keeper", 2, "25 answer-lost worked"), Verdict::Kept);
 }
 
 #[test]
 fn without_harm_everybody_keeps_it() {
-    let clients =
-        ["evergrant", "no-lock", "timed-lock", "compare-and-swap", "delete-on-invalid-grant", "huskarl"];
+    let clients = [
+        "evergrant",
+        "keeper",
+        "no-lock",
+        "timed-lock",
+        "compare-and-swap",
+        "delete-on-invalid-grant",
+        "huskarl",
+    ];
     for client in clients {
         assert_eq!(verdict(client, 2, ""), Verdict::Kept, "{client}");
     }
@@ -105,6 +115,7 @@ fn a_callback_that_comes_twice_is_exchanged_once() {
     for gate in 0..9 {
         let harms = format!("0 callback-twice {gate}");
         assert_eq!(verdict("evergrant", 2, &harms), Verdict::Kept, "{harms}");
+        assert_eq!(verdict("keeper", 2, &harms), Verdict::Kept, "{harms}");
     }
     assert_eq!(verdict("no-lock", 2, "0 callback-twice 1"), Verdict::CodeSentTwice);
 }
@@ -122,6 +133,7 @@ fn a_loss_that_nobody_could_have_avoided_is_told_apart() {
 #[test]
 fn a_request_that_is_worked_on_after_its_client_gave_it_up_costs_nothing() {
     assert_eq!(verdict("evergrant", 6, "5 stall 4 50"), Verdict::Kept);
+    assert_eq!(verdict("keeper", 6, "5 stall 4 50"), Verdict::Kept);
     assert_eq!(verdict("no-lock", 6, "5 stall 2 50"), Verdict::LetDie);
 }
 
@@ -129,4 +141,13 @@ fn a_request_that_is_worked_on_after_its_client_gave_it_up_costs_nothing() {
 #[test]
 fn whoever_knows_that_nothing_was_sent_says_so_when_the_store_is_back() {
     assert_eq!(verdict("evergrant", 752, "26 store-down 3 237983"), Verdict::Kept);
+    assert_eq!(verdict("keeper", 752, "26 store-down 3 237983"), Verdict::Kept);
+}
+
+/// A lease that ended while the process stood still between the claim and the send.
+#[test]
+fn whoever_stood_still_past_its_lease_sends_nothing() {
+    for client in ["evergrant", "keeper"] {
+        assert_eq!(verdict(client, 7538, "15 stall 3 27633"), Verdict::Kept, "{client}");
+    }
 }
