@@ -261,10 +261,8 @@ fn result(phase: Option<&Phase>, made_at: Time) -> Option<Result<(), bool>> {
     if phase.consumed < made_at {
         return None;
     }
-    let linked = matches!(
-        phase.grant,
-        State::Linked { .. } | State::Refreshing { .. } | State::Uncertain { .. } | State::Suspect { .. }
-    );
+    let linked =
+        matches!(phase.grant, State::Linked | State::Refreshing { .. } | State::Uncertain | State::Suspect);
     match phase.consent {
         Under::Exchanging { .. } | Under::Unsent { .. } if phase.consumed == made_at => None,
         Under::Over { refused, .. } if phase.consumed == made_at => Some(Err(refused)),

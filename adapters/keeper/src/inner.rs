@@ -260,7 +260,7 @@ impl Inner {
     /// Tells of an end that comes near, once for each of its distances.
     pub(crate) fn warn(&self, realm: &str, session: &Session) {
         let Some(held) = session.phase().usable() else { return };
-        let Some(Warning { end, days }) = schedule::warning(&held, self.now()) else { return };
+        let Some(Warning { end, days }) = schedule::warning(held, self.now()) else { return };
         let code = days * 2 + u32::from(end == schedule::End::Hard);
         let mut warned = lock(&self.warned);
         if warned.len() >= WARNED_MOST {

@@ -738,13 +738,15 @@ impl<'f> Episode<'f> {
         } else {
             self.last = Some(Err(third.to_owned()));
         }
-        let said = self.last.clone();
-        self.trace(|| match said {
-            Some(Ok(_)) => format!("worker {worker}: has a token"),
-            other => {
-                format!("worker {worker}: has none: {}", other.and_then(Result::err).unwrap_or_default())
-            }
-        });
+        if second != "-" || word != "ok" {
+            let said = self.last.clone();
+            self.trace(|| match said {
+                Some(Ok(_)) => format!("worker {worker}: has a token"),
+                other => {
+                    format!("worker {worker}: has none: {}", other.and_then(Result::err).unwrap_or_default())
+                }
+            });
+        }
         if let Ok(due) = due.parse::<u64>() {
             let at = self.now + due.saturating_sub(own).max(1);
             self.wakes = true;

@@ -50,6 +50,9 @@ pub(super) struct Worker {
     life: Option<Life>,
 }
 
+/// A store, and where it and what is spilled lie.
+type Opened = (Box<dyn Store>, Option<[PathBuf; 2]>);
+
 /// A keeper, on a store that belongs to this grant alone: episodes all begin at the same time, and a sweep would find those before.
 struct Life {
     realm: String,
@@ -115,8 +118,7 @@ impl Worker {
         Ok(Life { realm: realm.to_owned(), runtime, pace, store, keeper, files })
     }
 
-    /// The store, and where it and what is spilled lie.
-    fn open(&self, realm: &str) -> Result<(Box<dyn Store>, Option<[PathBuf; 2]>), String> {
+    fn open(&self, realm: &str) -> Result<Opened, String> {
         match &self.place {
             Place::Sqlite { folder } => {
                 let home = folder.join(realm);
