@@ -156,8 +156,10 @@ impl core::fmt::Debug for Text<'_> {
 
 /// One or more visible ASCII characters.
 pub(crate) fn is_visible(bytes: &[u8]) -> bool {
-    // Without a way out in the middle, so that it is done in wide steps.
-    !bytes.is_empty() && bytes.iter().fold(true, |all, byte| all & byte.is_ascii_graphic())
+    // How far the furthest stands behind the first visible one: without a way out in the middle, so that it is done in wide
+    // steps. What stands before the first one wraps round to the far end.
+    let furthest = bytes.iter().fold(0, |most: u8, byte| most.max(byte.wrapping_sub(b'!')));
+    !bytes.is_empty() && furthest <= b'~' - b'!'
 }
 
 /// A member's value.

@@ -7,6 +7,7 @@
 
 use core::fmt::{self, Write};
 
+use crate::answer::is_visible;
 use crate::app::{App, Scopes};
 use crate::base64::Base64UrlUnpadded;
 use crate::consent::{STATE_LEN, state_text};
@@ -17,8 +18,6 @@ use crate::write::{Sum, Writer};
 
 /// The version that is written, and the only one that is read.
 pub(crate) const VERSION: u32 = 1;
-/// The longest text of a phase: 18 numbers, most of them times.
-const PHASE_MOST: usize = 256;
 
 /// A session's stored form, borrowed from the session or from what was read. It holds tokens: seal it before it is kept,
 /// and wipe the buffers that it goes through. Its `Debug` is redacted.
@@ -97,23 +96,23 @@ impl<'a> Record<'a> {
     pub fn write<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], TooLong> {
         let mut out = Writer::new(buffer);
         out.text("{\"v\":");
-        out.number(self.version.into());
+        out.number(self.version);
         out.text(",\"e\":\"");
         out.text(self.environment);
         out.text("\",\"k\":");
-        out.number(self.client.into());
+        out.number(self.client);
         out.text(",\"r\":\"");
         out.text(self.realm);
         out.text("\",\"s\":");
         self.scopes.write(&mut out);
         out.text(",\"p\":\"");
-        let phase = out.length()..self.phase.write(&mut out);
+        self.phase.write(&mut out);
         out.text("\"");
         if let Some(asked) = &self.asked {
             out.text(",\"qs\":");
             asked.write(&mut out);
             out.text(",\"qu\":");
-            out.number(self.redirect.into());
+            out.number(self.redirect);
         }
         for (name, key) in [("qt", &self.state), ("qw", &self.verifier)] {
             if let Some(key) = key {
@@ -128,12 +127,7 @@ impl<'a> Record<'a> {
             }
         }
         out.text(",\"h\":");
-        // Where the buffer was too small for the phase, the sum's length still counts towards what is needed.
-        let sum = match out.written(phase) {
-            Some(phase) => self.sum(phase),
-            None => self.sum(self.phase.text().as_bytes()),
-        };
-        out.number(sum.into());
+        out.number(self.sum());
         out.text("}");
         out.finish_bytes(Field::Buffer)
     }
@@ -143,8 +137,8 @@ impl<'a> Record<'a> {
     /// # Errors
     /// It is not what any version wrote, or another version did.
     pub fn read(text: &'a [u8]) -> Result<Self, RecordError<'a>> {
-        // Without a way out in the middle, so that it is done in wide steps.
-        if !text.iter().fold(true, |all, byte| all & matches!(byte, b' '..=b'~')) {
+        // In wide steps, as in `is_visible`.
+        if text.iter().fold(0, |most: u8, byte| most.max(byte.wrapping_sub(b' '))) > b'~' - b' ' {
             return Err(RecordError::Damaged);
         }
         let mut rest = Reader(text);
@@ -175,7 +169,7 @@ impl<'a> Record<'a> {
             u8::from(self.candidate.is_some()).saturating_add(u8::from(self.further_candidate.is_some()));
         if self.version != VERSION {
             Err(RecordError::Version(self.version))
-        } else if self.check != self.sum(self.phase.text().as_bytes()) {
+        } else if self.check != self.sum() {
             Err(RecordError::Damaged)
         } else if self.environment != app.provider().name {
             // APP-3: both are named.
@@ -190,14 +184,14 @@ impl<'a> Record<'a> {
     }
 
     /// Over what the members mean: finds damage, not malice; against that, records are sealed.
-    fn sum(&self, phase: &[u8]) -> u32 {
+    fn sum(&self) -> u32 {
         let mut sum = Sum::new();
         let numbers = u64::from(self.version) << 32 | u64::from(self.client);
         sum.add(&numbers.to_le_bytes());
         sum.add(self.environment.as_bytes());
         sum.add(self.realm.as_bytes());
         self.scopes.add(&mut sum);
-        sum.add(phase);
+        self.phase.write(&mut sum);
         if let Some(asked) = &self.asked {
             asked.add(&mut sum);
             sum.add(&self.redirect.to_le_bytes());
@@ -222,25 +216,33 @@ mod through_serde {
     use core::fmt;
 
     use serde::de::Error as _;
-    use serde::ser::SerializeStruct;
+    use serde::ser::{Error as _, SerializeStruct};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use super::{Key, Names, Record, Token, parse};
     use crate::app::Scopes;
     use crate::consent::STATE_LEN;
+    use crate::error::Field;
     use crate::phase::Phase;
+    use crate::write::Writer;
+
+    /// The longest text of a phase: 19 numbers, most of them times.
+    const PHASE_MOST: usize = 256;
 
     /// Member by member as [`Record::write`] writes them: tests hold the two to the same bytes.
     impl Serialize for Record<'_> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let phase = self.phase.text();
+            let mut text = [0; PHASE_MOST];
+            let mut phase = Writer::new(&mut text);
+            self.phase.write(&mut phase);
+            let phase = phase.finish(Field::Buffer).map_err(S::Error::custom)?;
             let mut out = serializer.serialize_struct("Record", 15)?;
             out.serialize_field("v", &self.version)?;
             out.serialize_field("e", self.environment)?;
             out.serialize_field("k", &self.client)?;
             out.serialize_field("r", self.realm)?;
             out.serialize_field("s", &self.scopes)?;
-            out.serialize_field("p", phase.as_str())?;
+            out.serialize_field("p", phase)?;
             if let Some(asked) = &self.asked {
                 out.serialize_field("qs", asked)?;
                 out.serialize_field("qu", &self.redirect)?;
@@ -255,7 +257,7 @@ mod through_serde {
                     out.serialize_field(name, &token)?;
                 }
             }
-            out.serialize_field("h", &self.sum(phase.as_bytes()))?;
+            out.serialize_field("h", &self.sum())?;
             out.end()
         }
     }
@@ -307,7 +309,8 @@ mod through_serde {
 
     impl<'de> Deserialize<'de> for Phase {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            parse(<&str>::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("not a phase"))
+            parse(<&str>::deserialize(deserializer)?.as_bytes())
+                .ok_or_else(|| D::Error::custom("not a phase"))
         }
     }
 }
@@ -342,7 +345,7 @@ impl<'a> Reader<'a> {
         let client = self.skip(",\"k\":").and_then(|()| self.number())?;
         let realm = self.skip(",\"r\":").and_then(|()| self.text())?;
         let scopes = self.skip(",\"s\":").and_then(|()| self.text())?;
-        let phase = self.skip(",\"p\":").and_then(|()| self.text())?;
+        let phase = self.skip(",\"p\":").and_then(|()| self.quoted())?;
         let (mut asked, mut redirect) = (None, 0);
         if self.skip(",\"qs\":").is_some() {
             asked = Some(Names::Text(self.text()?));
@@ -397,12 +400,16 @@ impl<'a> Reader<'a> {
         Some(text)
     }
 
+    /// A decimal number, as it is written: without a zero in front of it.
     fn number(&mut self) -> Option<u32> {
-        let end = self.0.iter().position(|byte| !byte.is_ascii_digit())?;
-        let (digits, rest) = self.0.split_at_checked(end)?;
-        self.0 = rest;
-        let padded = digits.len() > 1 && digits.starts_with(b"0");
-        core::str::from_utf8(digits).ok().filter(|_| !padded)?.parse().ok()
+        let before = self.0;
+        let mut number = 0_u32;
+        while let [digit @ b'0'..=b'9', rest @ ..] = self.0 {
+            number = number.checked_mul(10)?.checked_add(u32::from(digit.wrapping_sub(b'0')))?;
+            self.0 = rest;
+        }
+        let digits = before.len().checked_sub(self.0.len())?;
+        (digits == 1 || digits > 1 && !before.starts_with(b"0")).then_some(number)
     }
 }
 
@@ -453,7 +460,7 @@ impl<'a> Names<'a> {
         out.text("\"");
         match self {
             Self::Of(app, scopes) => {
-                out.number(scopes.within(Scopes::KNOWN).0.into());
+                out.number(scopes.within(Scopes::KNOWN).0);
                 for name in Self::further(app, *scopes) {
                     out.text(" ");
                     out.text(name);
@@ -469,7 +476,7 @@ impl<'a> Names<'a> {
             Self::Of(app, scopes) => {
                 let mut number = [0; 10];
                 let mut out = Writer::new(&mut number);
-                out.number(scopes.within(Scopes::KNOWN).0.into());
+                out.number(scopes.within(Scopes::KNOWN).0);
                 sum.add(out.finish(Field::Buffer).unwrap_or_default().as_bytes());
                 Self::further(app, *scopes).for_each(|name| sum.add(name.as_bytes()));
             }
@@ -561,10 +568,7 @@ impl<'a> Token<'a> {
             Self::Stored(text) => Some(text),
             Self::Plain([]) => Some(&[]),
             Self::Plain(bytes) => {
-                // Without a way out in the middle, so that it is done in wide steps.
-                let plain = bytes.iter().fold(true, |all, byte| {
-                    all & byte.is_ascii_graphic() & (*byte != b'"') & (*byte != b'\\') & (*byte != b'~')
-                });
+                let plain = is_visible(bytes) && memchr::memchr3(b'"', b'\\', b'~', bytes).is_none();
                 plain.then_some(*bytes)
             }
         }
@@ -618,31 +622,14 @@ impl fmt::Display for Token<'_> {
     }
 }
 
-impl Phase {
-    /// The phase as text: the counters, the consent, the grant; the two as a letter and their numbers.
-    fn text(&self) -> heapless::String<PHASE_MOST> {
-        let mut bytes = [0; PHASE_MOST];
-        let mut out = Writer::new(&mut bytes);
-        self.write(&mut out);
-        let text = out.finish(Field::Buffer).unwrap_or_default();
-        heapless::String::try_from(text).unwrap_or_default()
-    }
-
-    /// Writes that text, and says where it ends.
-    fn write(&self, out: &mut Writer<'_>) -> usize {
-        out.numbers(
-            "",
-            &[self.revision.into(), self.generation.into(), self.calls.into(), self.consumed.unix()],
-        );
-        self.consent.write(out);
-        self.write_grant(out);
-        out.length()
-    }
+/// What takes a phase in, number by number: the text that is stored, and the sum over what it means.
+trait Sink {
+    /// A letter, and the numbers that stand behind it.
+    fn numbers(&mut self, letter: &str, numbers: &[u32]);
 }
 
-impl Writer<'_> {
-    /// A letter, and numbers with commas between them.
-    fn numbers(&mut self, letter: &str, numbers: &[u64]) {
+impl Sink for Writer<'_> {
+    fn numbers(&mut self, letter: &str, numbers: &[u32]) {
         self.text(letter);
         for (index, number) in numbers.iter().enumerate() {
             if index > 0 {
@@ -653,16 +640,35 @@ impl Writer<'_> {
     }
 }
 
+impl Sink for Sum {
+    fn numbers(&mut self, letter: &str, numbers: &[u32]) {
+        self.word(letter.as_bytes());
+        numbers.iter().for_each(|number| self.length((*number).into()));
+    }
+}
+
+impl Phase {
+    /// The counters, the consent, the grant; the two as a letter and their numbers.
+    fn write(&self, out: &mut impl Sink) {
+        out.numbers(
+            "",
+            &[self.revision.into(), self.generation.into(), self.calls.into(), self.consumed.seconds()],
+        );
+        self.consent.write(out);
+        self.write_grant(out);
+    }
+}
+
 impl Consent {
-    fn write(&self, out: &mut Writer<'_>) {
+    fn write(&self, out: &mut impl Sink) {
         match *self {
-            Self::None => out.text(";N"),
-            Self::Pending { until } => out.numbers(";P", &[until.unix()]),
+            Self::None => out.numbers(";N", &[]),
+            Self::Pending { until } => out.numbers(";P", &[until.seconds()]),
             Self::Unsent { until, retry_at, tries } => {
-                out.numbers(";U", &[until.unix(), retry_at.unix(), tries.into()]);
+                out.numbers(";U", &[until.seconds(), retry_at.seconds(), tries.into()]);
             }
             Self::Exchanging { call, sent_at, until, tries } => {
-                out.numbers(";E", &[call.into(), sent_at.unix(), until.unix(), tries.into()]);
+                out.numbers(";E", &[call.into(), sent_at.seconds(), until.seconds(), tries.into()]);
             }
             Self::Over { call, refused } => out.numbers(";O", &[call.into(), refused.into()]),
         }
@@ -670,20 +676,20 @@ impl Consent {
 }
 
 impl Phase {
-    fn write_grant(&self, out: &mut Writer<'_>) {
+    fn write_grant(&self, out: &mut impl Sink) {
         let letter = match self.grant {
-            Grant::Unlinked => return out.text(";N"),
+            Grant::Unlinked => return out.numbers(";N", &[]),
             Grant::Revoking { call, sent_at, tries } => {
-                return out.numbers(";R", &[call.into(), sent_at.unix(), tries.into()]);
+                return out.numbers(";R", &[call.into(), sent_at.seconds(), tries.into()]);
             }
             Grant::Unrevoked { retry_at, tries } => {
-                return out.numbers(";V", &[retry_at.unix(), tries.into()]);
+                return out.numbers(";V", &[retry_at.seconds(), tries.into()]);
             }
             Grant::Linked => ";L",
             Grant::Uncertain => ";U",
             Grant::Suspect => ";S",
             Grant::Refreshing { call, sent_at, untried } => {
-                out.numbers(";F", &[call.into(), sent_at.unix(), untried.into()]);
+                out.numbers(";F", &[call.into(), sent_at.seconds(), untried.into()]);
                 ","
             }
             Grant::Closed { reason } => {
@@ -699,10 +705,10 @@ impl Phase {
 }
 
 impl Held {
-    fn write(&self, out: &mut Writer<'_>, letter: &str) {
+    fn write(&self, out: &mut impl Sink, letter: &str) {
         let Self { issued_at, access_for, refresh_for, hard_for, serial, candidates } = *self;
         let numbers = [
-            issued_at.unix(),
+            issued_at.seconds(),
             access_for.into(),
             refresh_for.into(),
             hard_for.into(),
@@ -714,19 +720,19 @@ impl Held {
 }
 
 impl Doubt {
-    fn write(&self, out: &mut Writer<'_>) {
+    fn write(&self, out: &mut impl Sink) {
         let Self { lost: [lost, first, second], refusals, tries, hint, overtaken, not_before } = *self;
         let numbers = [
-            lost.unix(),
+            lost.seconds(),
             refusals.into(),
             tries.into(),
             code(hint, &HINTS),
             overtaken.into(),
-            not_before.unix(),
+            not_before.seconds(),
         ];
         out.numbers(",", &numbers);
         if !first.is_unset() || !second.is_unset() {
-            out.numbers(",", &[first.unix(), second.unix()]);
+            out.numbers(",", &[first.seconds(), second.seconds()]);
         }
     }
 }
@@ -743,88 +749,61 @@ const REASONS: [Reason; 8] = [
     Reason::RevokeUnanswered,
 ];
 
-fn code<T: PartialEq>(value: T, all: &[T]) -> u64 {
+fn code<T: PartialEq>(value: T, all: &[T]) -> u32 {
     let at = all.iter().position(|known| *known == value);
-    at.and_then(|at| u64::try_from(at).ok()).unwrap_or(u64::MAX)
+    at.and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)
 }
 
-fn parse(text: &str) -> Option<Phase> {
-    let mut parts = text.split([';']);
-    let mut counters = Numbers(parts.next()?);
-    let (consent, grant) = (parts.next()?, parts.next()?);
-    let phase = Phase {
-        revision: counters.next()?,
-        generation: counters.next()?,
-        calls: counters.next()?,
-        consumed: counters.time()?,
-        consent: parse_consent(consent)?,
-        ..parse_grant(grant)?
-    };
-    (counters.is_empty() && parts.next().is_none()).then_some(phase)
+fn parse(text: &[u8]) -> Option<Phase> {
+    let mut rest = Reader(text);
+    let (revision, generation, calls) = (rest.next()?, rest.next()?, rest.next()?);
+    let (consumed, consent) = (rest.time()?, rest.consent()?);
+    let (grant, held, doubt) = rest.grant()?;
+    let phase = Phase { revision, generation, calls, consumed, consent, grant, held, doubt, unsaved: false };
+    rest.0.is_empty().then_some(phase)
 }
 
-fn parse_consent(text: &str) -> Option<Consent> {
-    let (kind, mut numbers) = Numbers::behind_letter(text)?;
-    let consent = match kind {
-        b'N' => Consent::None,
-        b'P' => Consent::Pending { until: numbers.time()? },
-        b'U' => Consent::Unsent { until: numbers.time()?, retry_at: numbers.time()?, tries: numbers.next()? },
-        b'E' => Consent::Exchanging {
-            call: numbers.next()?,
-            sent_at: numbers.time()?,
-            until: numbers.time()?,
-            tries: numbers.next()?,
-        },
-        b'O' => Consent::Over { call: numbers.next()?, refused: numbers.next::<u8>()? == 1 },
-        _ => return None,
-    };
-    numbers.is_empty().then_some(consent)
-}
-
-/// A phase with nothing in it but the grant and what is known of it.
-fn parse_grant(text: &str) -> Option<Phase> {
-    let (kind, mut numbers) = Numbers::behind_letter(text)?;
-    let grant = match kind {
-        b'N' => Grant::Unlinked,
-        b'L' => Grant::Linked,
-        b'F' => {
-            Grant::Refreshing { call: numbers.next()?, sent_at: numbers.time()?, untried: numbers.next()? }
-        }
-        b'U' => Grant::Uncertain,
-        b'S' => Grant::Suspect,
-        b'R' => Grant::Revoking { call: numbers.next()?, sent_at: numbers.time()?, tries: numbers.next()? },
-        b'V' => Grant::Unrevoked { retry_at: numbers.time()?, tries: numbers.next()? },
-        b'C' => Grant::Closed { reason: *REASONS.get(numbers.next::<usize>()?)? },
-        _ => return None,
-    };
-    let (held, doubt) = match grant {
-        Grant::Unlinked | Grant::Revoking { .. } | Grant::Unrevoked { .. } => (Held::NOTHING, Doubt::NONE),
-        Grant::Linked
-        | Grant::Refreshing { .. }
-        | Grant::Uncertain
-        | Grant::Suspect
-        | Grant::Closed { .. } => (numbers.held()?, numbers.doubt()?),
-    };
-    numbers.is_empty().then_some(Phase { grant, held, doubt, ..Phase::NEW })
-}
-
-/// Decimal numbers with commas between them.
-struct Numbers<'a>(&'a str);
-
-impl<'a> Numbers<'a> {
-    fn behind_letter(text: &'a str) -> Option<(u8, Self)> {
-        let (letter, rest) = text.split_at_checked(1)?;
-        Some((*letter.as_bytes().first()?, Self(rest)))
+/// Decimal numbers with commas between them, each group of them behind a letter.
+impl Reader<'_> {
+    fn consent(&mut self) -> Option<Consent> {
+        Some(match self.letter()? {
+            b'N' => Consent::None,
+            b'P' => Consent::Pending { until: self.time()? },
+            b'U' => Consent::Unsent { until: self.time()?, retry_at: self.time()?, tries: self.small()? },
+            b'E' => Consent::Exchanging {
+                call: self.next()?,
+                sent_at: self.time()?,
+                until: self.time()?,
+                tries: self.small()?,
+            },
+            b'O' => Consent::Over { call: self.next()?, refused: self.flag()? },
+            _ => return None,
+        })
     }
 
-    fn next<T: core::str::FromStr>(&mut self) -> Option<T> {
-        let (number, rest) = self.0.split_once([',']).unwrap_or((self.0, ""));
-        self.0 = rest;
-        number.parse().ok()
-    }
-
-    fn time(&mut self) -> Option<Time> {
-        self.next().map(Time::from_unix)
+    fn grant(&mut self) -> Option<(Grant, Held, Doubt)> {
+        let grant = match self.letter()? {
+            b'N' => Grant::Unlinked,
+            b'L' => Grant::Linked,
+            b'F' => Grant::Refreshing { call: self.next()?, sent_at: self.time()?, untried: self.small()? },
+            b'U' => Grant::Uncertain,
+            b'S' => Grant::Suspect,
+            b'R' => Grant::Revoking { call: self.next()?, sent_at: self.time()?, tries: self.small()? },
+            b'V' => Grant::Unrevoked { retry_at: self.time()?, tries: self.small()? },
+            b'C' => Grant::Closed { reason: *REASONS.get(usize::from(self.small()?))? },
+            _ => return None,
+        };
+        let (held, doubt) = match grant {
+            Grant::Unlinked | Grant::Revoking { .. } | Grant::Unrevoked { .. } => {
+                (Held::NOTHING, Doubt::NONE)
+            }
+            Grant::Linked
+            | Grant::Refreshing { .. }
+            | Grant::Uncertain
+            | Grant::Suspect
+            | Grant::Closed { .. } => (self.held()?, self.doubt()?),
+        };
+        Some((grant, held, doubt))
     }
 
     fn held(&mut self) -> Option<Held> {
@@ -834,25 +813,46 @@ impl<'a> Numbers<'a> {
             refresh_for: self.next()?,
             hard_for: self.next()?,
             serial: self.next()?,
-            candidates: self.next()?,
+            candidates: self.small()?,
         })
     }
 
     fn doubt(&mut self) -> Option<Doubt> {
-        if self.is_empty() {
+        if self.0.is_empty() {
             return Some(Doubt::NONE);
         }
         let lost = self.time()?;
-        let (refusals, tries) = (self.next()?, self.next()?);
-        let hint = *HINTS.get(self.next::<usize>()?)?;
-        let overtaken = self.next::<u8>()? == 1;
-        let not_before = self.time()?;
+        let (refusals, tries) = (self.small()?, self.small()?);
+        let hint = *HINTS.get(usize::from(self.small()?))?;
+        let (overtaken, not_before) = (self.flag()?, self.time()?);
         let (first, second) =
-            if self.is_empty() { (Time::UNSET, Time::UNSET) } else { (self.time()?, self.time()?) };
+            if self.0.is_empty() { (Time::UNSET, Time::UNSET) } else { (self.time()?, self.time()?) };
         Some(Doubt { lost: [lost, first, second], refusals, tries, hint, overtaken, not_before })
     }
 
-    const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// The letter of a group, behind a semicolon.
+    fn letter(&mut self) -> Option<u8> {
+        let [b';', letter, rest @ ..] = self.0 else { return None };
+        self.0 = rest;
+        Some(*letter)
+    }
+
+    /// A number, and the comma behind it where there is one.
+    fn next(&mut self) -> Option<u32> {
+        let number = self.number()?;
+        self.0 = self.0.strip_prefix(b",").unwrap_or(self.0);
+        Some(number)
+    }
+
+    fn time(&mut self) -> Option<Time> {
+        self.next().map(|seconds| Time::from_unix(seconds.into()))
+    }
+
+    fn small(&mut self) -> Option<u8> {
+        self.next()?.try_into().ok()
+    }
+
+    fn flag(&mut self) -> Option<bool> {
+        self.next().map(|flag| flag == 1)
     }
 }

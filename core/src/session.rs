@@ -280,6 +280,8 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         Ok(step.effects)
     }
 
+    // Each input has a frame of its own: one for all would be as deep as the deepest, for a tick as well.
+    #[inline(never)]
     fn ask(&mut self, app: &App<'_>, now: Time, ask: &Ask<'_>) -> Result<Effects, Error> {
         let redirect = checked(app, ask.redirect_uri, ask.scopes)?;
         let effects = self.advance(app, now, Event::Ask, Incoming::default())?;
@@ -298,6 +300,7 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         self.advance(app, now, Event::Revoke, Incoming::default())
     }
 
+    #[inline(never)]
     fn callback(&mut self, app: &App<'_>, now: Time, text: &str, binding: &[u8]) -> Result<Effects, Error> {
         let callback = Callback::parse(text, app.provider().realm_parameter)?;
         let (proof, asked) = self.proved(app, &callback, binding)?;
@@ -378,6 +381,7 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         Ok(if realm.is_empty() { self.realm.clone() } else { realm })
     }
 
+    #[inline(never)]
     fn answer(
         &mut self,
         app: &App<'_>,

@@ -28,6 +28,10 @@ impl Time {
         self.0 as u64
     }
 
+    pub(crate) const fn seconds(self) -> u32 {
+        self.0
+    }
+
     /// Whether this can be the present: not before [`Time::EARLIEST`].
     #[must_use]
     pub const fn is_set(self) -> bool {
@@ -62,7 +66,7 @@ impl Time {
     pub fn from_http_date(text: &str) -> Option<Self> {
         let (_, rest) = text.trim_ascii().split_once([','])?;
         let mut parts = rest.strip_prefix(' ')?.split([' ']);
-        let day: u64 = digits(parts.next()?, 2)?;
+        let day: u32 = digits(parts.next()?, 2)?;
         let month = month(parts.next()?)?;
         let year = digits(parts.next()?, 4)?;
         let mut clock = parts.next()?.split([':']);
@@ -74,24 +78,24 @@ impl Time {
         }
         let days = days_since_1970(year, month, day)?;
         let seconds = hour.checked_mul(3600)?.checked_add(minute.checked_mul(60)?)?.checked_add(second)?;
-        Some(Self::from_unix(days.checked_mul(86_400)?.checked_add(seconds)?))
+        Some(Self(days.saturating_mul(86_400).saturating_add(seconds)))
     }
 }
 
 /// A decimal number of exactly `width` digits.
-fn digits(text: &str, width: usize) -> Option<u64> {
+fn digits(text: &str, width: usize) -> Option<u32> {
     let plain = text.len() == width && text.bytes().all(|byte| byte.is_ascii_digit());
     if plain { text.parse().ok() } else { None }
 }
 
-fn month(name: &str) -> Option<u64> {
+fn month(name: &str) -> Option<u32> {
     let (names, _) = b"JanFebMarAprMayJunJulAugSepOctNovDec".as_chunks::<3>();
     let at = names.iter().position(|known| known == name.as_bytes())?;
-    u64::try_from(at).ok()?.checked_add(1)
+    u32::try_from(at).ok()?.checked_add(1)
 }
 
 /// Days from 1970-01-01 in the Gregorian calendar, counted in years that begin in March, so that a leap day is the last.
-fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
+fn days_since_1970(year: u32, month: u32, day: u32) -> Option<u32> {
     let (year, month) =
         if month > 2 { (year, month.checked_sub(3)?) } else { (year.checked_sub(1)?, month.checked_add(9)?) };
     let leap_days = (year / 4).checked_sub(year / 100)?.checked_add(year / 400)?;
@@ -112,6 +116,7 @@ mod tests {
         assert_eq!(Time::from_http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Time(784_111_777)));
         assert_eq!(Time::from_http_date("Thu, 29 Feb 2024 00:00:00 GMT"), Some(Time(1_709_164_800)));
         assert_eq!(Time::from_http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Time(0)));
+        assert_eq!(Time::from_http_date("Fri, 31 Dec 9999 23:59:60 GMT"), Some(Time::END));
         for wrong in [
             "",
             "120",

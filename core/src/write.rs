@@ -109,8 +109,9 @@ impl<'b> Writer<'b> {
     }
 
     /// A decimal number, its digits put where they belong from the last one on.
-    pub(crate) fn number(&mut self, number: u64) {
-        if let [digit @ 0..10, 0, 0, 0, 0, 0, 0, 0] = number.to_le_bytes() {
+    pub(crate) fn number(&mut self, number: u32) {
+        // Most numbers of a record are counters of little things.
+        if let [digit @ 0..10, 0, 0, 0] = number.to_le_bytes() {
             return self.bytes(&[b'0' | digit]);
         }
         let digits = number.checked_ilog10().unwrap_or(0).saturating_add(1);
@@ -123,11 +124,6 @@ impl<'b> Writer<'b> {
             rest /= 10;
         }
         self.at = end;
-    }
-
-    /// What was written there, where it found room.
-    pub(crate) fn written(&self, range: core::ops::Range<usize>) -> Option<&[u8]> {
-        self.buffer.get(range)
     }
 
     /// Bytes written so far, those that found no room among them.
@@ -224,7 +220,7 @@ mod tests {
 
     #[test]
     fn numbers_are_decimal() {
-        for number in [0, 9, 10, 99, 100, 1_800_000_000, u64::MAX] {
+        for number in [0, 9, 10, 99, 100, 1_800_000_000, u32::MAX] {
             let mut buffer = [0; 20];
             let mut out = Writer::new(&mut buffer);
             out.number(number);

@@ -1,43 +1,46 @@
-//! What a claim and a commit cost as a vault grows. Prints `NAME VALUE` lines.
+//! What a claim and a commit cost as a vault grows: `fill FILE FROM TO` makes rows, and `ask FILE SIZE ROUNDS` claims and
+//! commits some of them and prints the median, so that callgrind can look at the latter alone.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use evergrant_vault::{Claim, Commit, Keyring, Keys, Name, Sqlite, Store, Then, Write};
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-const ROUNDS: usize = 200;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // In memory where there is such a folder: what a disk takes to be sure drowns what grows with the vault.
-    let memory = std::path::PathBuf::from("/dev/shm");
-    let home = if memory.is_dir() { memory } else { std::env::temp_dir() };
-    let folder = home.join(format!("evergrant-growth-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let done = grow(&folder);
-    std::fs::remove_dir_all(&folder)?;
-    done
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["fill", file, from, to] => fill(Path::new(file), from.parse()?, to.parse()?),
+        ["ask", file, size, rounds] => ask(Path::new(file), size.parse()?, rounds.parse()?),
+        _ => Err("fill FILE FROM TO | ask FILE SIZE ROUNDS".into()),
+    }
 }
 
-fn grow(folder: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
-    let file = folder.join("vault.db");
-    let vault = Sqlite::open(&file, Keys::Ring(Keyring::parse(KEY)?))?;
-    let mut made = 0;
-    for size in [1_000_u64, 10_000, 100_000] {
-        while made < size {
-            round(&vault, made, None)?;
-            made += 1;
-        }
-        let mut times = Vec::new();
-        for round_number in 0..ROUNDS {
-            // Rows from all over the vault, in no order.
-            let row = (round_number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) % size;
-            let expected = vault.load(&name(row)?)?.map(|loaded| loaded.generation);
-            times.push(round(&vault, row, expected)?);
-        }
-        times.sort();
-        println!("vault-{size} {}", times[ROUNDS / 2].as_nanos());
+fn open(file: &Path) -> Result<Sqlite, Box<dyn std::error::Error>> {
+    Ok(Sqlite::open(file, Keys::Ring(Keyring::parse(KEY)?))?)
+}
+
+fn fill(file: &Path, from: u64, to: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let vault = open(file)?;
+    for row in from..to {
+        round(&vault, &name(row)?, None)?;
     }
-    println!("vault-bytes-per-grant {}", std::fs::metadata(&file)?.len() / made);
+    println!("vault-bytes-per-grant {}", std::fs::metadata(file)?.len() / to.max(1));
+    Ok(())
+}
+
+fn ask(file: &Path, size: u64, rounds: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let vault = open(file)?;
+    let mut times = Vec::new();
+    for number in 0..rounds {
+        // Rows from all over the vault, in no order.
+        let name = name(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % size)?;
+        let expected = vault.load(&name)?.map(|loaded| loaded.generation);
+        times.push(round(&vault, &name, expected)?);
+    }
+    times.sort();
+    println!("vault-{size} {}", times[times.len() / 2].as_nanos());
     Ok(())
 }
 
@@ -50,11 +53,12 @@ fn name(row: u64) -> Result<Name, evergrant_vault::Error> {
 }
 
 /// A claim with its intent, and a commit: what a refresh asks of the store.
-fn round(vault: &Sqlite, row: u64, expected: Option<u64>) -> Result<Duration, Box<dyn std::error::Error>> {
-    let (name, record, now) = (name(row)?, [b'x'; 1_210], 1_800_000_000);
+#[inline(never)]
+fn round(vault: &Sqlite, name: &Name, expected: Option<u64>) -> Result<Duration, Box<dyn std::error::Error>> {
+    let (record, now) = ([b'x'; 1_210], 1_800_000_000);
     let start = Instant::now();
     let write = Write { record: &record, revision: 1, due_at: Some(now + 3_000) };
-    let Claim::Claimed(lease) = vault.claim(now, &name, expected, 60, write)? else {
+    let Claim::Claimed(lease) = vault.claim(now, name, expected, 60, write)? else {
         return Err("it is held".into());
     };
     let Commit::Committed { .. } = vault.commit(now, &lease, write, Then::Release)? else {

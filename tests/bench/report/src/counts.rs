@@ -1,6 +1,7 @@
 //! Instructions, allocations, stack and time of each item, and what they do as a session and a vault grow.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Map, Value, json};
@@ -9,6 +10,8 @@ use crate::run::{both, cargo, output, read, room, say, words, write};
 
 /// Rounds of the two runs that are subtracted from each other.
 const ROUNDS: (u64, u64) = (10, 30);
+/// The sizes that a vault is looked at, in grants.
+const VAULTS: [u64; 3] = [1_000, 100_000, 1_000_000];
 /// How far an item of core's may grow before its recorded figure has to be changed with it.
 const MOST_PERCENT: u64 = 105;
 
@@ -109,14 +112,88 @@ pub(crate) fn flat() -> Result<Value, String> {
     for (item, name) in [("refresh", "aged-instructions"), ("record-write", "aged-record-instructions")] {
         all.insert(name.into(), json!(instructions("ours", "evergrant", item, Some(&record))?));
     }
-    say("a vault that grows");
-    let grown = output(&mut Command::new(room().join("target/release/bench-growth")))?;
-    for line in words(&aged).into_iter().chain(words(&grown)) {
+    put_lines(&mut all, &aged)?;
+    say("a vault that grows to a million grants: some minutes");
+    let folder = Folder::new()?;
+    grown(&mut all, &folder.0.join("vault.db"))?;
+    Ok(Value::Object(all))
+}
+
+fn grown(all: &mut Map<String, Value>, file: &Path) -> Result<(), String> {
+    let growth = |arguments: &[&str]| {
+        let program = room().join("target/release/bench-growth");
+        let file = file.to_string_lossy();
+        let [verb, rest @ ..] = arguments else { return Err("a verb is missing".into()) };
+        output(Command::new(program).arg(verb).arg(&*file).args(rest))
+    };
+    let mut made = 0;
+    for size in VAULTS {
+        put_lines(all, &growth(&["fill", &made.to_string(), &size.to_string()])?)?;
+        put_lines(all, &growth(&["ask", &size.to_string(), "200"])?)?;
+        let count = |rounds: u64| asked(file, size, rounds);
+        let instructions = count(ROUNDS.1)?.saturating_sub(count(ROUNDS.0)?) / (ROUNDS.1 - ROUNDS.0);
+        all.insert(format!("vault-{size}-instructions"), json!(instructions));
+        made = size;
+    }
+    Ok(())
+}
+
+/// Instructions of so many claims and commits.
+fn asked(file: &Path, size: u64, rounds: u64) -> Result<u64, String> {
+    let mut command = Command::new("valgrind");
+    command
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=bench_growth::round"])
+        .arg(room().join("target/release/bench-growth"))
+        .arg("ask")
+        .arg(file)
+        .args([size.to_string(), rounds.to_string()]);
+    let (_, said) = both(&mut command)?;
+    let count = said.lines().find_map(|line| line.split_once("Collected : "));
+    let count = count.and_then(|(_, count)| count.trim().parse().ok());
+    count.ok_or_else(|| format!("callgrind said nothing of a vault of {size}: {said}"))
+}
+
+fn put_lines(all: &mut Map<String, Value>, lines: &str) -> Result<(), String> {
+    for line in words(lines) {
         if let [name, value] = line.as_slice() {
             all.insert((*name).to_owned(), json!(number(value)?));
         }
     }
-    Ok(Value::Object(all))
+    Ok(())
+}
+
+/// A folder that goes when it is done with. In memory where there is such a place: what a disk takes to be sure drowns
+/// what grows with the vault.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self, String> {
+        let memory = PathBuf::from("/dev/shm");
+        let home = if memory.is_dir() { memory } else { std::env::temp_dir() };
+        let folder = home.join(format!("evergrant-growth-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left is left in memory, and goes with it.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a grant costs in the keeper beside its token, as the keeper's own test measures it.
+pub(crate) fn keeper() -> Result<Value, String> {
+    say("a grant in the keeper");
+    let project = room().join("../../Cargo.toml");
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["test", "--quiet", "--manifest-path"]).arg(project);
+    let said = output(command.args(["-p", "evergrant-keeper", "--test", "held", "--", "--nocapture"]))?;
+    let bytes =
+        said.lines().find_map(|line| line.split_once(" is held in ")?.1.split(' ').next()?.parse().ok());
+    let bytes: f64 = bytes.ok_or_else(|| format!("the keeper's test said nothing: {said}"))?;
+    Ok(json!({ "beside-its-token": bytes }))
 }
 
 /// By Criterion, in nanoseconds.

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 }
 
 /// What is measured, in the order of the table.
-const PARTS: [&str; 6] = ["instructions", "memory", "flat", "scripts", "time", "programs"];
+const PARTS: [&str; 7] = ["instructions", "memory", "keeper", "flat", "scripts", "time", "programs"];
 
 /// Everything, in one run.
 fn all() -> Result<(), String> {
@@ -55,6 +55,7 @@ fn parts(names: &[&str]) -> Result<(), String> {
             "instructions" => counts::all()?,
             "memory" => counts::memory()?,
             "flat" => counts::flat()?,
+            "keeper" => counts::keeper()?,
             "scripts" => scripts::all()?,
             "time" => counts::time()?,
             "programs" => programs::all()?,
