@@ -31,6 +31,8 @@ pub(crate) use users::User;
 
 /// Length of a lease. The HTTP client gives a call up after 30 s, the core after 60.
 const LEASE_SECONDS: u32 = 90;
+/// What must be left of it when a request goes out: the HTTP client's deadline.
+const CALL_SECONDS: u32 = 30;
 /// Tries to commit an answer. The vault itself waits up to 10 s in each.
 const COMMIT_TRIES: u32 = 5;
 /// The first pause between two of them; each further one is twice as long.
@@ -301,21 +303,31 @@ impl Driver<'_> {
         if send.is_none() {
             self.vault.release(lease)?;
         }
+        let mut lease_until = Time::from_unix(lease.until());
         while let Some(call) = send {
-            let reply = self.send(&grant.session, call)?;
-            self.journal.note(self.now(), grant.name.realm(), asked(call.purpose), &reply);
-            let effects = self.take_answer(grant, call, &reply)?;
+            // REF-2: a machine that slept since the claim may have been overtaken. A request that went out now would make the token
+            // stale that another process has got meanwhile.
+            let mut id_token = None;
+            let effects = if self.now().plus(CALL_SECONDS) > lease_until {
+                grant.session.handle(self.app, self.now(), Input::Answer(call, Received::NotSent))?
+            } else {
+                let reply = self.send(&grant.session, call)?;
+                self.journal.note(self.now(), grant.name.realm(), asked(call.purpose), &reply);
+                if call.purpose == Purpose::Exchange {
+                    id_token = Some(IdToken::from_answer(reply.body()));
+                }
+                self.take_answer(grant, call, &reply)?
+            };
             tells.extend(effects.tell);
             send = effects.send;
             let then = if send.is_some() { Then::Hold { seconds: LEASE_SECONDS } } else { Then::Release };
             if !self.commit(grant, lease, then)? {
                 return Ok(tells);
             }
+            lease_until = self.now().plus(LEASE_SECONDS);
             self.saved(grant, effects)?;
             // SCO-5: looked at later, and only now that the tokens are durable.
-            if call.purpose == Purpose::Exchange {
-                grant.id_token = Some(IdToken::from_answer(reply.body()));
-            }
+            grant.id_token = id_token.or(grant.id_token.take());
         }
         Ok(tells)
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use evergrant::phase::{Consent as Under, Grant as State};
 use evergrant::{
-    Callback, CallbackError, Effects, Encoded, Input, Phase, Refused, Scopes, Session, Signed, SignedAsk,
-    Time, signed_url,
+    Callback, CallbackError, Effects, Encoded, Input, Phase, Refused, Scopes, Signed, SignedAsk, Time,
+    signed_url,
 };
 use evergrant_vault::{Fingerprint, Name, Spend};
 use sha2::{Digest, Sha256};
@@ -132,7 +132,7 @@ async fn take(inner: &Inner, text: &str, binding: &[u8], flight: &Flight) -> Res
         let permit = inner.gate.enter(Urgency::Demanded).await;
         let mut grant = match inner.store.load(&ours.name).await? {
             Some(row) => Grant::of(inner, &row)?,
-            None => Grant { session: Box::new(Session::new(&inner.app)), generation: None },
+            None => Grant::new(inner),
         };
         let effects = match grant.session.handle(&inner.app, inner.now(), Input::Callback { text, binding }) {
             Ok(effects) => effects,

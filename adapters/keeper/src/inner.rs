@@ -296,10 +296,19 @@ pub(crate) struct Grant {
     pub(crate) session: Box<Session>,
     /// The write that it was read from; `None` where there is no row yet.
     pub(crate) generation: Option<u64>,
+    /// When this process's lease ends; as long ago as can be where it has none.
+    pub(crate) lease_until: Time,
 }
 
 impl Grant {
     pub(crate) fn of(inner: &Inner, loaded: &Loaded) -> Result<Self, Error> {
-        Ok(Self { session: inner.restore(loaded.record.expose())?, generation: Some(loaded.generation) })
+        let session = inner.restore(loaded.record.expose())?;
+        Ok(Self { session, generation: Some(loaded.generation), lease_until: Time::UNSET })
+    }
+
+    /// One that no row is of yet.
+    pub(crate) fn new(inner: &Inner) -> Self {
+        let session = Box::new(Session::new(&inner.app));
+        Self { session, generation: None, lease_until: Time::UNSET }
     }
 }

@@ -215,6 +215,8 @@ pub struct Status {
     pub under_way: u32,
     /// How many refreshes wait for room.
     pub waiting: usize,
+    /// Grants that are being refreshed, wait for their turn, or for the store to take what came of it.
+    pub refreshing: usize,
     /// Grants whose access tokens are held ready.
     pub in_memory: usize,
     /// The store's clock, less this machine's, in seconds.
@@ -344,6 +346,7 @@ impl Keeper {
             at_once,
             under_way,
             waiting,
+            refreshing: lock(&inner.flights).len(),
             in_memory: inner.memory.len(),
             clock_offset_seconds: inner.offset_seconds.load(Ordering::Relaxed),
         }
@@ -375,7 +378,8 @@ async fn fly(inner: &Arc<Inner>, realm: &str, kind: Kind) -> Outcome {
             Ok(outcome) => outcome.clone().unwrap_or(Err(Error::CutOff)),
             Err(_) => return Err(Error::CutOff),
         };
-        let stuck = matches!(outcome, Err(Error::NotStored(_) | Error::ShuttingDown));
+        // A flight that waits for the store has told so, and is the one that would be joined again.
+        let stuck = matches!(outcome, Err(Error::NotStored(_) | Error::Store(_) | Error::ShuttingDown));
         let will_do = match kind {
             // One that nobody waited for gives up sooner than one that somebody waits for.
             Kind::Demand => !matches!(outcome, Err(Error::NotNow { .. })) || flight.kind.is_waited_for(),

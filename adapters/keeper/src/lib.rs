@@ -54,13 +54,15 @@
 //!   most 96 more: 23 bytes of header and the realm's own 16 in the token's own piece of memory, the allocator's 16, and 19 to 39
 //!   of a hash table (`tests/held.rs` counts them).
 //! * **One refresh at a time** (REF-2, I2): callers in a process share it; processes and machines are kept apart by the row's lease.
-//!   Whoever does not get the lease waits with a deadline, reads again, and never goes on without it.
+//!   Whoever does not get the lease waits with a deadline, reads again, and never goes on without it. A process that stood still since
+//!   it got one sends nothing, unless there is still time for the answer.
 //! * **No caller can cancel it.** It runs in a task of its own: give callers whatever deadlines they like.
 //! * **Ahead of time.** From the advisory threshold on a refresh is begun and the old token still served; from the mandatory one
 //!   on callers wait. A grant that nobody asks for is renewed weeks before it would die of age (DUR-8), at a moment drawn for each.
 //! * **Durable first** (REF-1, I3). Tokens that the store does not take are kept in memory and in a sealed [spill
 //!   folder](evergrant_vault::Spill), are written as soon as it works, and are handed out only then. What was fenced out is merged as a
-//!   candidate, neither written over a newer token nor dropped (I5).
+//!   candidate, neither written over a newer token nor dropped (I5). That a request was not sent, or was answered without tokens, is
+//!   written down as well, however long the store is away: or it would count as lost, which ends a grant after a day (STA-4).
 //! * **An outage ends nothing** (REF-4). When many grants are refused at once, across the fleet, all of them hold: a refusal counts for
 //!   nothing then, and one grant at a time asks again, at spaced times. One that is about to die may ask all the same.
 //! * **A 401 counts only against its own token**: hand it to [`Keeper::rejected`], as late as you like. With feature `tower`,

@@ -52,6 +52,13 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Nothing is sent when less than this is left of the lease: the request's deadline, and a tenth of the lease for what comes
+    /// before and after it.
+    pub(crate) fn least_lease_seconds(&self) -> u32 {
+        let call = u32::try_from(self.call.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX);
+        call.saturating_add(self.lease_seconds / 10)
+    }
+
     pub(crate) fn check(&self, policy: &Policy) -> Result<(), BuildError> {
         if self.lease_seconds == 0 || self.lease_seconds > evergrant_vault::MAX_LEASE_SECONDS {
             return Err(BuildError::Lease);

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use evergrant::answer::Answer;
 use evergrant::api::Meaning;
-use evergrant::{Call, Effects, Input, MergeError, Purpose, Received, Refused, Session, Tell, Time};
+use evergrant::phase::Grant as State;
+use evergrant::{Call, Effects, Input, MergeError, Purpose, Reason, Received, Refused, Session, Tell, Time};
 use evergrant_vault::{Claim, Commit, Due, Lease, Loaded, Name, Record, Spilled, Then};
 use evergrant_wire::{Failure, Reply};
 use tokio::time::Instant;
@@ -154,10 +155,16 @@ async fn attempt(
         set_aside(inner, realm, grant, lease).await;
         return alive(inner, kind, grant).map(Step::Token).ok_or(ended(&grant.session, inner.now()));
     }
-    let lease = match intend(inner, realm, name, grant, lease).await? {
-        Begun::Claimed(lease) => lease,
-        Begun::Held { until } => return Ok(Step::Lease { until: Time::from_unix(until) }),
-        Begun::MovedOn => return Ok(Step::Again),
+    let lease = match (intend(inner, realm, name, grant, lease).await, effects.send) {
+        (Ok(Begun::Claimed(lease)), _) => lease,
+        (Ok(Begun::Held { until }), _) => return Ok(Step::Lease { until: Time::from_unix(until) }),
+        (Ok(Begun::MovedOn), _) => return Ok(Step::Again),
+        (Err(error @ Error::Store(_)), Some(call)) if call.purpose == Purpose::Refresh => {
+            drop(permit);
+            take_back(inner, realm, name, grant, call, error, flight).await?;
+            return Ok(Step::Again);
+        }
+        (Err(error), _) => return Err(error),
     };
     if !carry_out(inner, realm, grant, lease, effects, permit, flight).await? {
         return Ok(Step::Again);
@@ -219,7 +226,6 @@ fn decide(inner: &Inner, kind: Kind, grant: &mut Grant) -> Result<Effects, everg
 
 /// Why there is no token, by where the session stands.
 fn ended(session: &Session, now: Time) -> Error {
-    use evergrant::phase::Grant as State;
     match &session.phase().grant {
         State::Unlinked => Error::NotConnected,
         State::Closed { reason, .. } => Error::ConsentNeeded { reason: *reason },
@@ -261,6 +267,7 @@ pub(crate) async fn intend(
         return match inner.store.commit(now, &lease, write, Then::Hold { seconds }).await? {
             Commit::Committed { generation } => {
                 grant.generation = Some(generation);
+                grant.lease_until = Time::from_unix(now).plus(seconds);
                 Ok(Begun::Claimed(lease))
             }
             Commit::FencedOut(_) => Ok(Begun::MovedOn),
@@ -270,6 +277,7 @@ pub(crate) async fn intend(
         Claim::Claimed(lease) => {
             // A claim's number is that of its write and of its epoch.
             grant.generation = Some(lease.epoch());
+            grant.lease_until = Time::from_unix(lease.until());
             Begun::Claimed(lease)
         }
         Claim::Held { until } => Begun::Held { until },
@@ -296,27 +304,59 @@ pub(crate) async fn carry_out(
         return Ok(true);
     }
     while let Some(call) = send {
-        let reply = send_call(inner, &grant.session, call).await?;
-        permit.saw(load_of(&reply));
-        let effects = take_answer(inner, realm, grant, call, &reply).await?;
-        drop(reply);
+        let (effects, came) = match send_call(inner, realm, grant, call).await? {
+            Some(reply) => {
+                permit.saw(load_of(&reply));
+                let effects = take_answer(inner, realm, grant, call, &reply).await?;
+                (effects, Came::of(call, effects, reply.received()))
+            }
+            None => {
+                let input = Input::Answer(call, Received::NotSent);
+                (
+                    grant.session.handle(&inner.app, inner.now(), input)?,
+                    Came::of(call, Effects::default(), Received::NotSent),
+                )
+            }
+        };
         telemetry::told(realm, effects.tell.as_ref());
         send = effects.send;
         let then = match send {
             Some(_) => Then::Hold { seconds: inner.options.lease_seconds },
             None => Then::Release,
         };
-        let brought = matches!(effects.tell, Some(Tell::Linked | Tell::Refreshed(_) | Tell::CandidateKept));
-        if !commit(inner, realm, grant, &lease, then, brought, flight).await? {
+        let before = inner.now();
+        if !commit(inner, realm, grant, &lease, then, came, flight).await? {
             return Ok(false);
         }
+        grant.lease_until = before.plus(inner.options.lease_seconds);
         saved(inner, grant, effects)?;
-        if brought && call.purpose == Purpose::Refresh {
+        if came == Came::Tokens && call.purpose == Purpose::Refresh {
             inner.fleet.good(inner).await;
         }
     }
     inner.warn(realm, &grant.session);
     Ok(true)
+}
+
+/// What a call brought, and so how much is lost with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    /// Nothing that the stored intent does not say as well.
+    Nothing,
+    /// That it was not sent, or was answered. Without it the call counts as lost, and that ends a grant after a day (STA-4).
+    Word,
+    /// Tokens, that nobody else has.
+    Tokens,
+}
+
+impl Came {
+    const fn of(call: Call, effects: Effects, received: Received<'_>) -> Self {
+        match (effects.tell, call.purpose, received) {
+            (Some(Tell::Linked | Tell::Refreshed(_) | Tell::CandidateKept), _, _) => Self::Tokens,
+            (_, Purpose::Refresh, Received::NotSent | Received::Answer { .. }) => Self::Word,
+            _ => Self::Nothing,
+        }
+    }
 }
 
 fn saved(inner: &Inner, grant: &mut Grant, effects: Effects) -> Result<(), Error> {
@@ -327,15 +367,22 @@ fn saved(inner: &Inner, grant: &mut Grant, effects: Effects) -> Result<(), Error
 }
 
 /// Sends, once, with a deadline well inside of the lease. A request that is given up counts as sent and unanswered.
-async fn send_call(inner: &Inner, session: &Session, call: Call) -> Result<Reply, Error> {
-    let request = session.request(&inner.app, call)?;
+///
+/// `None`: too little is left of the lease, and nothing was sent. A process that stood still since its claim may have been overtaken,
+/// and a request that went out now would make the token stale that another one has got meanwhile (REF-2).
+async fn send_call(inner: &Inner, realm: &str, grant: &Grant, call: Call) -> Result<Option<Reply>, Error> {
+    let request = grant.session.request(&inner.app, call)?;
     let mut buffer = Zeroizing::new(vec![0; request.length()]);
     let http = request.write(&mut buffer).map_err(evergrant::Error::from)?;
+    if inner.now().plus(inner.options.least_lease_seconds()) > grant.lease_until {
+        tracing::warn!(target: "evergrant", realm, "too little was left of the lease: nothing was sent");
+        return Ok(None);
+    }
     let begun = Instant::now();
     let reply = tokio::time::timeout(inner.options.call, inner.http.carry_out(&http)).await;
     let reply = reply.unwrap_or_else(|_| Reply::no_answer(Failure::Timeout));
     telemetry::sent(call.purpose, &reply, begun.elapsed());
-    Ok(reply)
+    Ok(Some(reply))
 }
 
 fn load_of(reply: &Reply) -> Load {
@@ -398,14 +445,15 @@ fn is_refusal(inner: &Inner, reply: &Reply) -> bool {
 /// Makes what came durable (REF-1). `false` where another process had taken the row over, and what came was merged.
 ///
 /// A store that fails is tried again. Where tokens came they are spilled before the callers are told, and this goes on until the store
-/// has them, for as long as the process runs: the epoch guards the write, however late it is.
+/// has them, for as long as the process runs: the epoch guards the write, however late it is. So it does with what is known of the
+/// call, which is not spilled: whoever reads the intent may send it once more.
 async fn commit(
     inner: &Inner,
     realm: &str,
     grant: &mut Grant,
     lease: &Lease,
     then: Then,
-    brought: bool,
+    came: Came,
     flight: &Flight,
 ) -> Result<bool, Error> {
     let bytes = inner.bytes(&grant.session)?;
@@ -416,7 +464,7 @@ async fn commit(
         record: Record::from(&bytes[..]),
     };
     let patience = Instant::now() + inner.options.commit;
-    let (mut pause, mut spilled) = (PAUSE_FIRST, false);
+    let (mut pause, mut told) = (PAUSE_FIRST, false);
     let kept = loop {
         let write = inner.write(realm, &grant.session, &bytes);
         let error = match inner.store.commit(inner.now().unix(), lease, write, then).await {
@@ -424,8 +472,7 @@ async fn commit(
                 grant.generation = Some(generation);
                 break true;
             }
-            Ok(Commit::FencedOut(_)) if !brought => break false,
-            Ok(Commit::FencedOut(_)) => match bring_home(inner, &ours).await {
+            Ok(Commit::FencedOut(_)) => match come_after(inner, realm, grant, &ours, came).await {
                 Ok(()) => break false,
                 Err(error) => error,
             },
@@ -433,26 +480,119 @@ async fn commit(
         };
         inner.note_store(!matches!(error, Error::Store(_)));
         let over = Instant::now() >= patience || inner.is_closing();
-        if over && !brought {
+        if over && came == Came::Nothing {
             return Err(error);
         }
-        if over && !spilled {
-            spilled = true;
-            inner.spill(&ours).await;
-            flight.send_replace(Some(Err(not_stored(&error))));
+        let error = if came == Came::Tokens { not_stored(&error) } else { error };
+        if over && !told {
+            told = true;
+            if came == Came::Tokens {
+                inner.spill(&ours).await;
+            }
+            flight.send_replace(Some(Err(error.clone())));
         }
         if inner.is_closing() {
-            return Err(not_stored(&error));
+            return Err(error);
         }
         inner.back_off(pause).await;
         pause = (pause * 2).min(PAUSE_MOST);
     };
     inner.note_store(true);
-    if spilled {
+    if told && came == Came::Tokens {
         inner.unspill(&ours).await;
         tracing::info!(target: "evergrant", realm, "what was spilled is stored");
     }
     Ok(kept)
+}
+
+/// Another process has taken the row over: what came goes to what it has made of it.
+async fn come_after(
+    inner: &Inner,
+    realm: &str,
+    grant: &mut Grant,
+    ours: &Spilled,
+    came: Came,
+) -> Result<(), Error> {
+    match came {
+        Came::Nothing => Ok(()),
+        Came::Word => put_right(inner, realm, &ours.name, grant, None).await,
+        Came::Tokens => bring_home(inner, ours).await,
+    }
+}
+
+/// The store failed in the middle of the claim: whether the intent stands there is not known, and nothing was sent. This goes on until
+/// the store does not say otherwise, for as long as the process runs; the callers are told before.
+async fn take_back(
+    inner: &Inner,
+    realm: &str,
+    name: &Name,
+    grant: &mut Grant,
+    call: Call,
+    mut error: Error,
+    flight: &Flight,
+) -> Result<(), Error> {
+    let intent = inner.bytes(&grant.session)?;
+    let _ = grant.session.handle(&inner.app, inner.now(), Input::Answer(call, Received::NotSent))?;
+    let patience = Instant::now() + inner.options.commit;
+    let mut pause = PAUSE_FIRST;
+    loop {
+        inner.note_store(!matches!(error, Error::Store(_)));
+        if inner.is_closing() {
+            return Err(error);
+        }
+        if Instant::now() >= patience {
+            flight.send_replace(Some(Err(error)));
+        }
+        inner.back_off(pause).await;
+        pause = (pause * 2).min(PAUSE_MOST);
+        match put_right(inner, realm, name, grant, Some(&intent)).await {
+            Ok(()) => return Ok(()),
+            Err(other) => error = other,
+        }
+    }
+}
+
+/// Makes what is known of this session's call known to the store, where that still takes it for sent and unanswered: where the intent
+/// stands there, or the grant was ended for it (STA-4) with no call made since. Whoever went on from the intent has sent the token once
+/// more, and knows better.
+///
+/// `intent`: as it was written, if it was. `None`: it was, so a call of that number is this session's.
+async fn put_right(
+    inner: &Inner,
+    realm: &str,
+    name: &Name,
+    grant: &mut Grant,
+    intent: Option<&[u8]>,
+) -> Result<(), Error> {
+    loop {
+        let Some(row) = inner.store.load(name).await? else { return Ok(()) };
+        let theirs = parse(row.record.expose())?;
+        let (ours, phase) = (grant.session.phase(), theirs.phase());
+        let is_the_call = (phase.generation, phase.calls) == (ours.generation, ours.calls);
+        match phase.grant {
+            State::Closed { reason: Reason::AnswerLost } if is_the_call => {
+                let _ = grant.session.succeed(&inner.app, &theirs)?;
+            }
+            State::Refreshing { .. }
+                if is_the_call && intent.is_none_or(|intent| intent == row.record.expose()) => {}
+            _ => return Ok(()),
+        }
+        let bytes = inner.bytes(&grant.session)?;
+        let write = inner.write(realm, &grant.session, &bytes);
+        let (now, seconds) = (inner.now().unix(), inner.options.lease_seconds);
+        match inner.store.claim(now, name, Some(row.generation), seconds, write).await? {
+            Claim::Claimed(lease) => {
+                give_back(inner, Some(lease)).await;
+                return Ok(());
+            }
+            // It may be this process's own, of the claim that was not answered: then it runs out.
+            Claim::Held { .. } => inner.pause(1_000).await,
+            Claim::MovedOn(_) => {}
+        }
+        if inner.is_closing() {
+            return Err(Error::ShuttingDown);
+        }
+    }
 }
 
 fn not_stored(error: &Error) -> Error {

@@ -3,10 +3,11 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::*;
+use evergrant::Reason;
 use evergrant_emulator::authority::Policy as Rotation;
 use evergrant_keeper::{Bounds, Error, Keeper};
 use evergrant_vault::{Keyring, Keys as VaultKeys, Spill, Store, SystemEntropy};
@@ -220,6 +221,92 @@ async fn the_token_of_a_writer_that_was_fenced_out_saves_the_grant() {
         let token = keeper.access_token(&realm(1)).await.unwrap();
         assert!(world.works(token.expose()));
     }
+}
+
+/// REF-2: whoever stood still since its claim may have been overtaken.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_stood_still_between_claim_and_send_sends_nothing() {
+    let (world, store) = (World::new(Rotation::GRACE), Shaky::new());
+    let keeper = keeper(&world, store.clone());
+    connect(&world, &keeper, &realm(1)).await;
+    seconds(3_600).await;
+    let claims = Arc::new(AtomicU64::new(0));
+    let (asleep, count) = (Arc::clone(&world), Arc::clone(&claims));
+    store.after_claim(move || {
+        // 44 of its 90 seconds are left: enough for the request's 40, and not for what is kept beside them.
+        if count.fetch_add(1, Ordering::SeqCst) == 0 {
+            asleep.jumped.fetch_add(46, Ordering::SeqCst);
+        }
+        false
+    });
+    let token = keeper.access_token(&realm(1)).await.unwrap();
+    assert!(world.works(token.expose()));
+    assert_eq!((claims.load(Ordering::SeqCst), world.refreshes().len()), (2, 1));
+}
+
+/// The claim is carried out, its answer is lost, and the store is away for longer than a token may be sent again (STA-4).
+fn loses_the_claim_and_the_store(store: &Shaky) {
+    let down = Arc::clone(&store.down);
+    store.after_claim(move || !down.swap(true, Ordering::SeqCst));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_outcome_is_unknown_counts_as_not_sent_however_long_the_store_is_away() {
+    let (world, store) = (World::new(Rotation::GRACE), Shaky::new());
+    let keeper = keeper(&world, store.clone());
+    connect(&world, &keeper, &realm(1)).await;
+    seconds(3_600).await;
+    loses_the_claim_and_the_store(&store);
+    let asked = keeper.access_token(&realm(1)).await;
+    assert!(matches!(asked, Err(Error::Store(_))), "{asked:?}");
+    seconds(3 * DAY).await;
+    assert_eq!((world.refreshes().len(), keeper.status().refreshing), (0, 1));
+    store.after_claim(|| false);
+    store.down.store(false, Ordering::SeqCst);
+    seconds(300).await;
+    let token = keeper.access_token(&realm(1)).await.unwrap();
+    assert!(world.works(token.expose()));
+    assert_eq!((world.refreshes().len(), keeper.status().refreshing), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_another_process_ended_for_a_call_that_was_never_sent_lives_again() {
+    let (world, store) = (World::new(Rotation::GRACE), Shaky::new());
+    let mut own = store.another();
+    own.down = Arc::default();
+    let cut_off = keeper(&world, own.clone());
+    connect(&world, &cut_off, &realm(1)).await;
+    seconds(3_600).await;
+    loses_the_claim_and_the_store(&own);
+    assert!(cut_off.access_token(&realm(1)).await.is_err());
+    seconds(2 * DAY).await;
+    own.after_claim(|| false);
+    let other = keeper(&world, store.another());
+    let ended = other.access_token(&realm(1)).await;
+    assert!(matches!(ended, Err(Error::ConsentNeeded { reason: Reason::AnswerLost })), "{ended:?}");
+    own.down.store(false, Ordering::SeqCst);
+    seconds(300).await;
+    assert!(world.works(other.access_token(&realm(1)).await.unwrap().expose()));
+}
+
+/// An answer without tokens is a word as well: without it the call counts as lost.
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_tokens_is_stored_however_long_the_store_is_away() {
+    let (world, store) = (World::new(Rotation::GRACE), Shaky::new());
+    let keeper = keeper(&world, store.clone());
+    connect(&world, &keeper, &realm(1)).await;
+    seconds(3_600).await;
+    let down = Arc::clone(&store.down);
+    world.harm(move |_| {
+        down.store(true, Ordering::SeqCst);
+        Harm::Status(503)
+    });
+    assert!(keeper.access_token(&realm(1)).await.is_err());
+    seconds(2 * DAY).await;
+    world.harm(|_| Harm::None);
+    store.down.store(false, Ordering::SeqCst);
+    seconds(3_600).await;
+    assert!(world.works(keeper.access_token(&realm(1)).await.unwrap().expose()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,6 +27,11 @@ pub(crate) const SUITES: &[Suite] = &[
         about: "vault and keeper on real PostgreSQL servers of their own",
         run: postgres,
     },
+    Suite {
+        name: "chaos",
+        about: "a slice of the chaos run on SQLite and PostgreSQL: no grant lost that could have been kept",
+        run: chaos,
+    },
     Suite { name: "docs", about: "the examples in the docs", run: docs },
     Suite { name: "bare-metal", about: "core builds for a Cortex-M3", run: bare_metal },
     Suite {
@@ -76,6 +81,12 @@ fn postgres() -> Result<(), String> {
     install::postgres()?;
     cargo(&["test", "--quiet", "-p", "evergrant-vault", "--all-features"])?;
     cargo(&["test", "--quiet", "-p", "evergrant-keeper", "--all-features", "--test", "postgres"])
+}
+
+/// The long run is a command of its own (see `tests/chaos`).
+fn chaos() -> Result<(), String> {
+    install::postgres()?;
+    cargo_with(&["test", "--quiet", "-p", "chaos"], &[("CHAOS_POSTGRES", "1")])
 }
 
 fn docs() -> Result<(), String> {

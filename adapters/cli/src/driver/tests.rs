@@ -14,7 +14,7 @@ use evergrant_vault::{
     export, import,
 };
 
-use super::{Driver, Grant, Rows};
+use super::{Begun, Driver, Grant, Rows};
 use crate::clock::Clock;
 use crate::commands;
 use crate::connect::{self, Plan};
@@ -126,6 +126,24 @@ fn connected(bench: &Bench) {
         let slot = linked_slot(driver, &bench.intuit, Scopes::ACCOUNTING);
         driver.move_in(slot).unwrap();
     });
+}
+
+/// REF-2, I2: a machine that slept between the claim and the send has lost its lease, and sends nothing any more.
+#[test]
+fn nothing_is_sent_at_a_leases_end() {
+    let bench = Bench::new();
+    connected(&bench);
+    let before = bench.sent(Endpoint::Refresh);
+    bench.run(|driver| {
+        let mut grant = driver.load(REALM).unwrap();
+        let effects = grant.session.handle(driver.app, driver.now(), Input::Refresh).unwrap();
+        let Begun::Claimed(lease) = driver.take_lease(&mut grant, effects).unwrap() else { panic!("held") };
+        bench.intuit.clock().advance(61);
+        let tells = driver.carry_out(&mut grant, &lease, effects).unwrap();
+        assert!(matches!(tells.as_slice(), [Tell::NotSent { .. }]), "{tells:?}");
+    });
+    assert_eq!(bench.sent(Endpoint::Refresh), before);
+    assert!(bench.lives());
 }
 
 /// Nothing is sent where the intent cannot be stored.

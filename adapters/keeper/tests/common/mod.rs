@@ -217,7 +217,11 @@ pub struct Shaky {
     pub down: Arc<AtomicBool>,
     pub reads: Arc<AtomicU64>,
     pub ahead: Arc<AtomicI64>,
+    /// Called once a claim was carried out; `true`: its answer is lost.
+    pub after_claim: Arc<Mutex<AfterClaim>>,
 }
+
+pub type AfterClaim = Box<dyn FnMut() -> bool + Send>;
 
 impl Shaky {
     pub fn new() -> Self {
@@ -226,7 +230,13 @@ impl Shaky {
             down: Arc::default(),
             reads: Arc::default(),
             ahead: Arc::default(),
+            after_claim: Arc::new(Mutex::new(Box::new(|| false))),
         }
+    }
+
+    /// From now on, until the next call.
+    pub fn after_claim(&self, called: impl FnMut() -> bool + Send + 'static) {
+        *self.after_claim.lock().unwrap() = Box::new(called);
     }
 
     /// The same store, seen by another process.
@@ -260,7 +270,11 @@ impl AsyncStore for Shaky {
         lease_seconds: u32,
         intent: Write<'a>,
     ) -> Pending<'a, Claim> {
-        Box::pin(self.up(self.store.claim(now, name, expected, lease_seconds, intent)))
+        let claim = self.up(self.store.claim(now, name, expected, lease_seconds, intent));
+        Box::pin(async move {
+            let claimed = claim.await?;
+            if (self.after_claim.lock().unwrap())() { Err(StoreError::CutOff) } else { Ok(claimed) }
+        })
     }
     fn commit<'a>(&'a self, now: u64, lease: &'a Lease, write: Write<'a>, then: Then) -> Pending<'a, Commit> {
         Box::pin(self.up(self.store.commit(now, lease, write, then)))

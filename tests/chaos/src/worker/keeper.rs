@@ -1,0 +1,418 @@
+//! `evergrant-keeper` as a worker: the keeper itself, with its carrier, its clock and its store on the harness's gates and time.
+//!
+//! It runs on one thread, on tokio's paused clock, so everything in it stands still while a gate is closed. When all of it waits, tokio
+//! moves its clock on by itself; the harness is told so before the next thing that anybody outside could notice, and the other way
+//! round tokio's clock follows where the harness let time pass. An operation ends when the keeper is at rest.
+//!
+//! Its scheduler looks once a minute, which over months of virtual time nobody could wait for. So it is asked to look when the row is
+//! due, and when the process starts.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use evergrant::{App, Http, Provider, Time};
+use evergrant_keeper::{AccessToken, Carrier, Clock, Error, Keeper, Options};
+use evergrant_ureq::{Client, Reply};
+use evergrant_vault::{
+    AsyncStore, Claim, Commit, Due, Error as StoreError, Fingerprint, KeyUse, Keyring, Keys, Lease, Loaded,
+    Name, OnRuntime, Pending, Postgres, PostgresOptions, Removal, Resealed, Row, Spend, Spill, Sqlite, Store,
+    Then, Write,
+};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::Instant;
+
+use super::port::{Ask, Port};
+use super::{Done, Place, fingerprint_of};
+use crate::app::SEALING_KEY;
+
+/// The scheduler's longest sleep.
+const WAKE_SECONDS: u64 = 60;
+/// A row that is due, and of which nothing could be made, is looked at again so much later: the harness wakes nobody for ever.
+const AGAIN_SECONDS: u64 = 300;
+/// The harness is told of so much time in one piece, where nobody else asks before.
+const PIECE_SECONDS: u64 = 60;
+
+fn told(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn ring() -> Result<Keys<'static>, String> {
+    Keyring::parse(SEALING_KEY).map(Keys::Ring).map_err(told)
+}
+
+pub(super) struct Worker {
+    port: &'static Port,
+    provider: &'static Provider<'static>,
+    place: Place,
+    number: String,
+    http: evergrant_reqwest::Client,
+    life: Option<Life>,
+}
+
+/// A store, and where it and what is spilled lie.
+type Opened = (Box<dyn Store>, Option<[PathBuf; 2]>);
+
+/// A keeper, on a store that belongs to this grant alone: episodes all begin at the same time, and a sweep would find those before.
+struct Life {
+    realm: String,
+    runtime: Runtime,
+    pace: Arc<Pace>,
+    store: Arc<Gated>,
+    keeper: Keeper,
+    files: Option<[PathBuf; 2]>,
+}
+
+impl Worker {
+    pub(super) fn new(port: &'static Port, authority: &str, place: Place) -> Result<Self, String> {
+        let provider = super::evergrant::provider(Box::leak(authority.to_owned().into_boxed_str()));
+        // …/w<worker>.<life>/token
+        let number = authority.split("/w").last().and_then(|rest| rest.split('.').next()).unwrap_or("0");
+        // It is asked for, and replaced by the carrier.
+        let http = evergrant_reqwest::Client::new(evergrant_reqwest::Options::default()).map_err(told)?;
+        let number = number.to_owned();
+        Ok(Self { port, provider: Box::leak(Box::new(provider)), place, number, http, life: None })
+    }
+
+    pub(super) fn carry_out(&mut self, ask: &Ask) -> Done {
+        let (Ask::Use(realm) | Ask::Tick(realm) | Ask::Callback { realm, .. }) = ask;
+        if self.life.as_ref().is_none_or(|life| life.realm != *realm) {
+            if let Some(files) = self.life.take().and_then(|life| life.files) {
+                // Others may have been first.
+                files.iter().for_each(|path| {
+                    let _ = std::fs::remove_dir_all(path);
+                });
+            }
+            match self.begin(realm) {
+                Ok(life) => self.life = Some(life),
+                Err(why) => return Done { token: Err(why), due: None },
+            }
+        }
+        match &self.life {
+            Some(life) => life.carry_out(ask),
+            None => Done { token: Err("no keeper".into()), due: None },
+        }
+    }
+
+    fn begin(&self, realm: &str) -> Result<Life, String> {
+        let app = App::new(self.provider, super::keys()).map_err(told)?;
+        let name =
+            Name::new(format!("{:08x}", app.fingerprint()), self.provider.name, realm).map_err(told)?;
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().map_err(told)?;
+        let (store, files) = self.open(realm)?;
+        let spill =
+            files.as_ref().map(|[_, folder]| Spill::open(folder, ring()?).map_err(told)).transpose()?;
+        let pace = runtime.block_on(async { Arc::new(Pace::new(self.port)) });
+        let has_clock = matches!(self.place, Place::Postgres { .. });
+        let store = Arc::new(Gated { pace: Arc::clone(&pace), store, has_clock, name });
+        let mut options = Options::default();
+        options.seed = Some(self.number.parse().unwrap_or(0));
+        let mut builder = Keeper::builder(app, Shared(Arc::clone(&store)), self.http.clone())
+            .carrier(Wire { pace: Arc::clone(&pace), http: Client::new(evergrant_ureq::Options::default()) })
+            .clock(Told(Arc::clone(&pace)))
+            .options(options);
+        if let Some(spill) = spill {
+            builder = builder.spill(spill);
+        }
+        let keeper = runtime.block_on(async { builder.start() }).map_err(told)?;
+        Ok(Life { realm: realm.to_owned(), runtime, pace, store, keeper, files })
+    }
+
+    fn open(&self, realm: &str) -> Result<Opened, String> {
+        match &self.place {
+            Place::Sqlite { folder } => {
+                let home = folder.join(realm);
+                std::fs::create_dir_all(&home).map_err(told)?;
+                let spill = folder.join(format!("{realm}-spill-{}", self.number));
+                let store = Sqlite::open(&home.join("vault.db"), ring()?).map_err(told)?;
+                Ok((Box::new(store), Some([home, spill])))
+            }
+            Place::Postgres { url, schema } => {
+                let mut options = PostgresOptions::default();
+                options.schema = format!("{schema}_{realm}");
+                options.connections = 1;
+                options.clock = evergrant_vault::Clock::Caller;
+                let store = OnRuntime::open(Postgres::open(url, ring()?, options)).map_err(told)?;
+                Ok((Box::new(store), None))
+            }
+        }
+    }
+}
+
+impl Life {
+    fn carry_out(&self, ask: &Ask) -> Done {
+        self.pace.ticks.store(matches!(ask, Ask::Tick(_)), Ordering::Relaxed);
+        let token = self.runtime.block_on(async {
+            self.pace.catch_up().await;
+            match ask {
+                Ask::Use(_) => self.token().await.map(|token| fingerprint_of(token.expose())),
+                Ask::Callback { query, .. } => self.callback(query).await,
+                Ask::Tick(_) => {
+                    self.look().await;
+                    Ok("-".into())
+                }
+            }
+        });
+        Done { token, due: self.due() }
+    }
+
+    async fn token(&self) -> Result<AccessToken, String> {
+        let first = self.keeper.access_token(&self.realm).await;
+        let waited = self.rest().await;
+        match first {
+            // It was told so while the keeper went on.
+            Err(_) if waited => {
+                let second = self.keeper.access_token(&self.realm).await;
+                self.rest().await;
+                second.map_err(told)
+            }
+            first => first.map_err(told),
+        }
+    }
+
+    async fn callback(&self, query: &str) -> Result<String, String> {
+        let linked = self.keeper.callback(query, b"").await;
+        self.rest().await;
+        match linked {
+            Ok(linked) if linked.realm != self.realm => Err("linked to another company".into()),
+            Ok(_) => self.token().await.map(|token| fingerprint_of(token.expose())),
+            Err(error @ Error::NotStored(_)) => {
+                self.token().await.map(|t| fingerprint_of(t.expose())).map_err(|_| told(error))
+            }
+            Err(error) => Err(told(error)),
+        }
+    }
+
+    /// Lets the scheduler look once, and what it began come to its end.
+    async fn look(&self) {
+        let before = self.pace.looks.load(Ordering::Relaxed);
+        for _ in 0..=WAKE_SECONDS {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if self.pace.looks.load(Ordering::Relaxed) > before {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        self.rest().await;
+    }
+
+    /// Until nothing is under way. Says whether it had to wait.
+    async fn rest(&self) -> bool {
+        let mut waited = false;
+        loop {
+            // Time passes only where nothing can run.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let status = self.keeper.status();
+            if status.refreshing == 0 && status.unstored == 0 {
+                return waited;
+            }
+            waited = true;
+            if self.pace.debt() >= PIECE_SECONDS {
+                self.pace.settle().await;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// When the scheduler is to find the row.
+    fn due(&self) -> Option<u64> {
+        let port = self.pace.port;
+        match self.store.store.load(&self.store.name) {
+            Ok(row) => {
+                let at = row?.due_at?;
+                let wait = match at.saturating_sub(self.store.now(port.own())) {
+                    0 => AGAIN_SECONDS,
+                    ahead => ahead.max(WAKE_SECONDS),
+                };
+                Some(port.own() + wait)
+            }
+            Err(_) => Some(port.own() + AGAIN_SECONDS),
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------- time
+
+/// Tokio's paused clock, beside the harness's.
+struct Pace {
+    port: &'static Port,
+    began: Instant,
+    /// By the harness's clock.
+    began_at: u64,
+    /// Looks of the scheduler.
+    looks: AtomicU64,
+    /// What is asked is such a look: then it has gates as well.
+    ticks: AtomicBool,
+}
+
+impl Pace {
+    /// Within the runtime.
+    fn new(port: &'static Port) -> Self {
+        let (began, began_at) = (Instant::now(), port.truth());
+        Self { port, began, began_at, looks: AtomicU64::default(), ticks: AtomicBool::default() }
+    }
+
+    fn reckoned(&self) -> u64 {
+        self.began_at + self.began.elapsed().as_secs()
+    }
+
+    /// Seconds that have passed here, and that the harness has not been told of.
+    fn debt(&self) -> u64 {
+        self.reckoned().saturating_sub(self.port.truth())
+    }
+
+    /// Before anything that is seen from outside.
+    async fn settle(&self) {
+        let debt = self.debt();
+        if debt > 0 {
+            self.port.sleep(debt);
+        }
+        self.catch_up().await;
+    }
+
+    /// After the harness may have let time pass.
+    async fn catch_up(&self) {
+        let behind = self.port.truth().saturating_sub(self.reckoned());
+        if behind > 0 {
+            tokio::time::advance(Duration::from_secs(behind)).await;
+        }
+    }
+}
+
+struct Told(Arc<Pace>);
+
+impl Clock for Told {
+    fn now(&self) -> Time {
+        Time::from_unix(self.0.port.own() + self.0.debt())
+    }
+}
+
+struct Wire {
+    pace: Arc<Pace>,
+    http: Client,
+}
+
+impl Carrier for Wire {
+    fn carry_out<'a>(&'a self, http: &'a Http<'a>) -> Pin<Box<dyn Future<Output = Reply> + Send + 'a>> {
+        Box::pin(async move {
+            self.pace.settle().await;
+            // The whole process is one thread: it stands still until the answer is there, or its time is up.
+            let reply = self.http.carry_out(http);
+            self.pace.catch_up().await;
+            reply
+        })
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------ store
+
+/// A store with a gate on both sides of each verb.
+struct Gated {
+    pace: Arc<Pace>,
+    store: Box<dyn Store>,
+    /// The store's server has a clock of its own.
+    has_clock: bool,
+    /// The row that this is about.
+    name: Name,
+}
+
+impl Gated {
+    fn now(&self, now: u64) -> u64 {
+        if self.has_clock { self.pace.port.truth() } else { now }
+    }
+
+    async fn verb<T>(
+        &self,
+        what: &str,
+        gated: bool,
+        verb: impl FnOnce(&dyn Store) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.pace.settle().await;
+        let done = if gated {
+            self.pace.port.verb(what, || StoreError::CutOff, || verb(self.store.as_ref()))
+        } else {
+            verb(self.store.as_ref())
+        };
+        self.pace.catch_up().await;
+        done
+    }
+
+    /// The hold's row has no gates: there is one grant only, so it says nothing, and gates are counted.
+    fn is_it(&self, name: &Name) -> bool {
+        name.app() == self.name.app()
+    }
+}
+
+struct Shared(Arc<Gated>);
+
+impl AsyncStore for Shared {
+    fn clock(&self, now: u64) -> Pending<'_, u64> {
+        Box::pin(async move { Ok(if self.0.has_clock { self.0.pace.reckoned() } else { now }) })
+    }
+
+    fn load<'a>(&'a self, name: &'a Name) -> Pending<'a, Option<Loaded>> {
+        Box::pin(self.0.verb("load", self.0.is_it(name), move |store| store.load(name)))
+    }
+
+    fn claim<'a>(
+        &'a self,
+        now: u64,
+        name: &'a Name,
+        expected: Option<u64>,
+        lease_seconds: u32,
+        intent: Write<'a>,
+    ) -> Pending<'a, Claim> {
+        Box::pin(self.0.verb("claim", self.0.is_it(name), move |store| {
+            store.claim(self.0.now(now), name, expected, lease_seconds, intent)
+        }))
+    }
+
+    fn commit<'a>(&'a self, now: u64, lease: &'a Lease, write: Write<'a>, then: Then) -> Pending<'a, Commit> {
+        Box::pin(self.0.verb("commit", self.0.is_it(lease.name()), move |store| {
+            store.commit(self.0.now(now), lease, write, then)
+        }))
+    }
+
+    fn release<'a>(&'a self, lease: &'a Lease) -> Pending<'a, ()> {
+        Box::pin(self.0.verb("release", self.0.is_it(lease.name()), move |store| store.release(lease)))
+    }
+
+    fn remove<'a>(&'a self, lease: &'a Lease) -> Pending<'a, Removal> {
+        Box::pin(self.0.verb("remove", true, move |store| store.remove(lease)))
+    }
+
+    fn list<'a>(&'a self, after: Option<&'a Name>, limit: usize) -> Pending<'a, Vec<Row>> {
+        Box::pin(self.0.verb("list", false, move |store| store.list(after, limit)))
+    }
+
+    fn due(&self, now: u64, limit: usize) -> Pending<'_, Vec<Row>> {
+        Box::pin(self.0.verb("due", false, move |store| store.due(self.0.now(now), limit)))
+    }
+
+    /// Within another operation it has no gates: what strikes there is to strike that operation.
+    fn claim_due(&self, now: u64, limit: usize, lease_seconds: u32) -> Pending<'_, Vec<Due>> {
+        let gated = self.0.pace.ticks.load(Ordering::Relaxed);
+        Box::pin(async move {
+            let claim_due = move |store: &dyn Store| store.claim_due(self.0.now(now), limit, lease_seconds);
+            let found = self.0.verb("claim-due", gated, claim_due).await;
+            self.0.pace.looks.fetch_add(1, Ordering::Relaxed);
+            found
+        })
+    }
+
+    fn keys_in_use(&self) -> Pending<'_, Vec<KeyUse>> {
+        Box::pin(self.0.verb("keys", false, |store| store.keys_in_use()))
+    }
+
+    fn reseal<'a>(&'a self, after: Option<&'a Name>, limit: usize) -> Pending<'a, Resealed> {
+        Box::pin(self.0.verb("reseal", false, move |store| store.reseal(after, limit)))
+    }
+
+    fn spend<'a>(&'a self, now: u64, fingerprint: &'a Fingerprint, keep_until: u64) -> Pending<'a, Spend> {
+        Box::pin(
+            self.0.verb("spend", true, move |store| store.spend(self.0.now(now), fingerprint, keep_until)),
+        )
+    }
+}
