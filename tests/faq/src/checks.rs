@@ -71,6 +71,7 @@ pub fn i2(world: &World) -> Verdict {
     // Of each process.
     let mut acts = 0;
     let mut in_flight: BTreeMap<u32, &Sent> = BTreeMap::new();
+    let mut taken_over = BTreeSet::new();
     let mut lost: BTreeMap<&str, Time> = BTreeMap::new();
     // A clock that was tampered with proves nothing about intervals.
     let mut trusted = true;
@@ -87,7 +88,9 @@ pub fn i2(world: &World) -> Verdict {
             }
             // A record that somebody else has written means that the lease is over, and the call with it.
             Entry::Merge(merge) if merge.after.in_flight().is_none() => {
-                if let Some(sent) = in_flight.remove(&acts) {
+                if let Some(sent) = in_flight.remove(&acts)
+                    && taken_over.insert((acts, sent.call.number))
+                {
                     lost.entry(&sent.secret).or_insert(sent.clock);
                 }
             }
@@ -108,8 +111,10 @@ pub fn i2(world: &World) -> Verdict {
                         && (*process == acts || sent.at < open.at + u64::from(policy.call_for))
                 };
                 require(!in_flight.iter().any(counts), || format!("two refreshes in flight at {}", sent.at))?;
-                for (_, gone) in in_flight.iter().filter(|(process, _)| **process != acts) {
-                    lost.entry(&gone.secret).or_insert(gone.clock);
+                for (process, gone) in in_flight.iter().filter(|(process, _)| **process != acts) {
+                    if taken_over.insert((*process, gone.call.number)) {
+                        lost.entry(&gone.secret).or_insert(gone.clock);
+                    }
                 }
                 if let Some(first) = lost.get(sent.secret.as_str()).filter(|_| trusted) {
                     let since = sent.clock.since(*first);
@@ -371,6 +376,7 @@ pub fn i5(world: &World) -> Verdict {
                 tokens.of.remove(&tokens.acts);
             }
             Entry::Stored { held, .. } => tokens.stored.extend(held.iter().cloned()),
+            Entry::Spilled { held } => tokens.spilled.extend(held.iter().cloned()),
             Entry::Step(step) => {
                 if let Some((call, refresh)) = arrived.take() {
                     require(tokens.has_a_place(step, call, refresh), || {
@@ -396,6 +402,8 @@ struct Tokens {
     been: BTreeSet<String>,
     /// Seen by the store.
     stored: BTreeSet<String>,
+    /// Kept elsewhere, to be brought home.
+    spilled: BTreeSet<String>,
 }
 
 impl Tokens {
@@ -406,7 +414,8 @@ impl Tokens {
         let replaced = call.generation != step.after.generation;
         let superseded = call.purpose == Purpose::Exchange
             && !matches!(step.before.consent, Consent::Over { call: number, .. } if number == call.number);
-        let again = matches!(step.outcome, Err(Error::Refused(Refused::CandidatesFull | Refused::ClockUnset)));
+        let again =
+            matches!(step.outcome, Err(Error::Refused(Refused::CandidatesFull | Refused::ClockUnset)));
         replaced || superseded || again || by_the_app(&step.after)
     }
 
@@ -422,16 +431,20 @@ impl Tokens {
     fn merge(&mut self, merge: &Merge) -> Verdict {
         self.of.insert(self.acts, merge.held.clone());
         let other_grant = merge.theirs.generation > merge.before.generation;
-        let excused = other_grant || by_the_app(&merge.theirs);
-        let lost = |token: &&String| !merge.held.contains(token) && !self.stored.contains(*token);
+        // `Session::merge` brings nothing of a session that has ended: see `tests/fleet.rs`.
+        let ended = matches!(merge.before.grant, Grant::Closed { .. });
+        let excused = other_grant || ended || by_the_app(&merge.theirs);
+        let waits = |token: &String| merge.how == How::Loaded && self.spilled.contains(token);
+        let lost =
+            |token: &&String| !merge.held.contains(token) && !self.stored.contains(*token) && !waits(token);
         let gone = merge.held_before.iter().find(lost);
         require(excused || gone.is_none(), || {
             format!("{:?} at {} dropped a token that no store has seen", merge.how, merge.at)
         })?;
         // What the record held may not be sent any more, or is of an older grant.
         let told = merge.outcome.as_ref().ok().and_then(|effects| effects.tell);
-        let replaced = matches!(told, Some(Tell::Refreshed(_)))
-            || merge.before.generation > merge.theirs.generation;
+        let replaced =
+            matches!(told, Some(Tell::Refreshed(_))) || merge.before.generation > merge.theirs.generation;
         let theirs = merge.stored.iter().find(|token| !merge.held.contains(token));
         require(merge.outcome.is_err() || replaced || merge.after == merge.before || theirs.is_none(), || {
             format!("{:?} at {} dropped a token of the record", merge.how, merge.at)

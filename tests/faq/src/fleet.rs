@@ -6,7 +6,9 @@
 //! fenced out reads the stored record: by [`Session::merge`] where it has tokens that no store has seen, else in the place
 //! of what it has. Tokens that could not be stored may be spilled, survive a crash so, and are brought home later.
 
-use evergrant::{Call, Effects, Error, Input, MergeError, Phase, Received, Record, Refused, Session, Tell, Time};
+use evergrant::{
+    Call, Effects, Error, Input, MergeError, Phase, Received, Record, Refused, Session, Tell, Time,
+};
 
 use crate::bridge::Reply;
 use crate::world::{Entry, Life, World, restore, tokens_in};
@@ -81,8 +83,7 @@ impl Fleet {
     /// Tokens came, and the store has not seen them yet.
     pub(crate) fn note(&mut self, outcome: &Result<Effects, Error>) {
         let told = outcome.as_ref().ok().and_then(|effects| effects.tell);
-        self.knows.brought |=
-            matches!(told, Some(Tell::Linked | Tell::Refreshed(_) | Tell::CandidateKept));
+        self.knows.brought |= matches!(told, Some(Tell::Linked | Tell::Refreshed(_) | Tell::CandidateKept));
     }
 }
 
@@ -179,7 +180,8 @@ impl World {
 
     /// What processes that died have spilled is brought home.
     pub fn bring_home(&mut self) {
-        let (orphans, others) = std::mem::take(&mut self.fleet.spilled).into_iter().partition(|spilled| spilled.of.is_none());
+        let (orphans, others) =
+            std::mem::take(&mut self.fleet.spilled).into_iter().partition(|spilled| spilled.of.is_none());
         self.fleet.spilled = others;
         let orphans: Vec<Spilled> = orphans;
         for Spilled { record, knows, .. } in orphans {
@@ -323,7 +325,12 @@ impl World {
     /// The store took the record.
     pub(crate) fn wrote(&mut self, sends: bool) {
         let acts = self.fleet.acts;
-        self.fleet.lease = sends.then(|| (acts, self.time.saturating_add(LEASE)));
+        if sends {
+            self.fleet.lease = Some((acts, self.time.saturating_add(LEASE)));
+        } else if self.session.phase().in_flight().is_none() {
+            // Nobody else's lease is given back: where another holds it, nothing is written.
+            self.fleet.lease = None;
+        }
         self.fleet.knows = Knows { read: self.store.text.clone(), brought: false };
         self.fleet.spilled.retain(|spilled| spilled.of != Some(acts));
     }
@@ -344,6 +351,8 @@ impl World {
         let of = Some(self.fleet.acts);
         self.fleet.spilled.retain(|spilled| spilled.of != of);
         let spilled = Spilled { of, record: self.record(), knows: self.fleet.knows.clone() };
+        let held = tokens_in(&spilled.record);
+        self.log.push(Entry::Spilled { held });
         self.fleet.spilled.push(spilled);
     }
 
@@ -391,11 +400,9 @@ impl World {
         let (fingerprint, now) = (self.fingerprint(), self.now());
         let outcome = match how {
             How::Merged => self.session.merge(&self.app, now, &record),
-            How::Adopted => self
-                .session
-                .adopt(&self.app, &record)
-                .map(|_| Effects::default())
-                .map_err(MergeError::Record),
+            How::Adopted => {
+                self.session.adopt(&self.app, &record).map(|_| Effects::default()).map_err(MergeError::Record)
+            }
             How::Loaded => {
                 self.session.load(&self.app, &record).map(|()| Effects::default()).map_err(MergeError::Record)
             }
@@ -416,9 +423,7 @@ impl World {
         };
         self.log.push(Entry::Merge(Box::new(merge)));
         outcome.map_err(|error| match error {
-            MergeError::Refused(Refused::CandidatesFull | Refused::ClockUnset) => {
-                Gone::NotNow
-            }
+            MergeError::Refused(Refused::CandidatesFull | Refused::ClockUnset) => Gone::NotNow,
             MergeError::Refused(_) => Gone::GivenUp,
             MergeError::Record(error) => panic!("what was written cannot be taken in: {error}"),
         })

@@ -3,6 +3,7 @@
 use evergrant::{Input, Scopes};
 use evergrant_emulator::authority::{Decision, Policy};
 
+use crate::fleet::LEASE;
 use crate::world::{Clock, DAY, Fault, HOUR, MINUTE, MODELS, Outage, REALM, REDIRECT, TOOL, World, approve};
 
 /// A life: a model of the authority, and what happens under it.
@@ -180,12 +181,16 @@ fn event(kind: u8, value: u8, may_lie: bool) -> Event {
 
 fn fleet_event(value: u8) -> Event {
     match value % 16 {
-        0..=5 => Event::Switch,
-        6 | 7 => Event::Fork,
-        8 | 9 => Event::Read,
-        10..=12 => Event::StopAt(u32::from(value) / 16 % 8),
-        13 => Event::Spills(value < 192),
-        14 => Event::StoreFails(u32::from(value) / 16 % 4),
+        0..=4 => Event::Switch,
+        5 | 6 => Event::Fork,
+        7 => Event::Read,
+        // The lease runs out.
+        8 => Event::Wait(LEASE),
+        // At the third seam of a refresh its tokens are in hand and not stored.
+        9 | 10 => Event::StopAt(3),
+        11 => Event::StopAt(u32::from(value) / 16 % 8),
+        12 | 13 => Event::Fault(Fault::StoreFails(1 + u32::from(value) / 16 % 4)),
+        14 => Event::Spills(value < 208),
         _ => Event::BringHome,
     }
 }

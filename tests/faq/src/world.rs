@@ -162,6 +162,11 @@ pub enum Entry {
         /// The refresh tokens in it.
         held: Vec<String>,
     },
+    /// A record that the store did not take is kept elsewhere.
+    Spilled {
+        /// The refresh tokens in it.
+        held: Vec<String>,
+    },
     /// The store refused one.
     StoreFailed,
     /// The process died, and began anew from the store.
