@@ -138,7 +138,9 @@ pub fn i2(world: &World) -> Verdict {
                         format!("a call was given up before its time, at {}", step.at)
                     })?;
                 }
-                if matches!(told, Some(Tell::AnswerLost { .. })) {
+                if matches!(told, Some(Tell::AnswerLost { .. }))
+                    && taken_over.insert((acts, sent.call.number))
+                {
                     lost.entry(&sent.secret).or_insert(sent.clock);
                 }
                 if answered || given_up {
@@ -433,7 +435,7 @@ impl Tokens {
         let other_grant = merge.theirs.generation > merge.before.generation;
         // `Session::merge` brings nothing of a session that has ended: see `tests/fleet.rs`.
         let ended = matches!(merge.before.grant, Grant::Closed { .. });
-        let excused = other_grant || ended || by_the_app(&merge.theirs);
+        let excused = other_grant || ended || by_the_app(&merge.before) || by_the_app(&merge.theirs);
         let waits = |token: &String| merge.how == How::Loaded && self.spilled.contains(token);
         let lost =
             |token: &&String| !merge.held.contains(token) && !self.stored.contains(*token) && !waits(token);
