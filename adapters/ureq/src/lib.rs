@@ -26,6 +26,10 @@
 //!
 //! Bodies are wiped when a [`Reply`] is dropped, and the buffer that a request was written through as soon as it is sent.
 //! What the TLS library and the operating system keep is theirs.
+//!
+//! **Logs.** ureq logs through the `log` crate, without secrets, but for one target: at `trace`, `ureq_proto::util` dumps all
+//! that crosses the wire, the client secret and the tokens in it. A program that turns `trace` on must keep that target below
+//! it (`RUST_LOG=trace,ureq_proto::util=debug`), or forbid the level when it is built (`log`'s feature `max_level_debug`).
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),

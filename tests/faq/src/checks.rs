@@ -9,6 +9,7 @@ use evergrant::phase::{Consent, Event, Grant, Outcome, Refused, step};
 use evergrant::{Call, Due, Error, Phase, Purpose, Reason, Tell, Time};
 
 use crate::bridge::Reply;
+use crate::fleet::{How, Merge};
 use crate::world::{Entry, Sent, Step, World, access_in, tokens_in};
 
 /// What a check says: what was violated, and how.
@@ -41,6 +42,10 @@ fn steps(world: &World) -> impl Iterator<Item = &Step> {
     world.log.iter().filter_map(|entry| if let Entry::Step(step) = entry { Some(&**step) } else { None })
 }
 
+fn merges(world: &World) -> impl Iterator<Item = &Merge> {
+    world.log.iter().filter_map(|entry| if let Entry::Merge(merge) = entry { Some(&**merge) } else { None })
+}
+
 fn require(holds: bool, wrong: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(wrong()) }
 }
@@ -63,36 +68,69 @@ pub fn i1(world: &World) -> Verdict {
 /// There were, or one was.
 pub fn i2(world: &World) -> Verdict {
     let policy = &world.app.provider().policy;
-    let mut open: Option<&Sent> = None;
+    // Of each process.
+    let mut acts = 0;
+    let mut in_flight: BTreeMap<u32, &Sent> = BTreeMap::new();
+    let mut taken_over = BTreeSet::new();
     let mut lost: BTreeMap<&str, Time> = BTreeMap::new();
     // A clock that was tampered with proves nothing about intervals.
     let mut trusted = true;
     for entry in &world.log {
         match entry {
             Entry::ClockSet => trusted = false,
+            Entry::Acts { process, .. } => acts = *process,
+            // The other one has died, if there was one.
+            Entry::Begins { .. } => {
+                let gone: Vec<u32> = in_flight.keys().copied().filter(|process| *process != acts).collect();
+                for sent in gone.iter().filter_map(|process| in_flight.remove(process)) {
+                    lost.entry(&sent.secret).or_insert(sent.clock);
+                }
+            }
+            // A record that somebody else has written means that the lease is over, and the call with it.
+            Entry::Merge(merge) if merge.after.in_flight().is_none() => {
+                if let Some(sent) = in_flight.remove(&acts)
+                    && taken_over.insert((acts, sent.call.number))
+                {
+                    lost.entry(&sent.secret).or_insert(sent.clock);
+                }
+            }
+            // A value that an answer brings is issued anew, as far as anybody knows who keeps no list of old ones.
+            Entry::Arrived { tokens: Some((_, refresh)), .. } => {
+                lost.remove(refresh.as_str());
+            }
             Entry::Died => {
-                if let Some(sent) = open.take() {
+                if let Some(sent) = in_flight.remove(&acts) {
                     lost.entry(&sent.secret).or_insert(sent.clock);
                 }
             }
             Entry::Sent(sent) if sent.call.purpose == Purpose::Refresh => {
-                // A consent that brings tokens meanwhile makes another grant.
-                let same_grant = |open: &Sent| open.call.generation == sent.call.generation;
-                require(!open.is_some_and(same_grant), || format!("two refreshes in flight at {}", sent.at))?;
+                // A consent that brings tokens meanwhile makes another grant; a call of another process is over with its
+                // time, whether that process knows it yet or not.
+                let counts = |(process, open): (&u32, &&Sent)| {
+                    open.call.generation == sent.call.generation
+                        && (*process == acts || sent.at < open.at + u64::from(policy.call_for))
+                };
+                require(!in_flight.iter().any(counts), || format!("two refreshes in flight at {}", sent.at))?;
+                for (process, gone) in in_flight.iter().filter(|(process, _)| **process != acts) {
+                    if taken_over.insert((*process, gone.call.number)) {
+                        lost.entry(&gone.secret).or_insert(gone.clock);
+                    }
+                }
                 if let Some(first) = lost.get(sent.secret.as_str()).filter(|_| trusted) {
                     let since = sent.clock.since(*first);
                     require(since < policy.replay_for, || {
                         format!("a token was sent again {since} s after its answer was lost, at {}", sent.at)
                     })?;
                 }
-                open = Some(sent);
+                in_flight.insert(acts, sent);
             }
             Entry::Step(step) => {
                 let told = step.outcome.ok().and_then(|effects| effects.tell);
                 if matches!(told, Some(Tell::Refreshed(_) | Tell::Linked)) {
-                    lost.clear();
+                    // What is held now is good; what is not held must not come back.
+                    lost.retain(|token, _| !step.held.iter().any(|held| held == token));
                 }
-                let Some(sent) = open else { continue };
+                let Some(sent) = in_flight.get(&acts).copied() else { continue };
                 let answered = step.answers == Some(sent.call) && step.outcome.is_ok();
                 let given_up = matches!(told, Some(Tell::AnswerLost { .. })) && step.name == "tick";
                 if given_up && trusted {
@@ -100,11 +138,13 @@ pub fn i2(world: &World) -> Verdict {
                         format!("a call was given up before its time, at {}", step.at)
                     })?;
                 }
-                if matches!(told, Some(Tell::AnswerLost { .. })) {
+                if matches!(told, Some(Tell::AnswerLost { .. }))
+                    && taken_over.insert((acts, sent.call.number))
+                {
                     lost.entry(&sent.secret).or_insert(sent.clock);
                 }
                 if answered || given_up {
-                    open = None;
+                    in_flight.remove(&acts);
                 }
             }
             _ => {}
@@ -156,12 +196,57 @@ struct Known {
     good: Option<Newest>,
 }
 
+#[derive(Default)]
 struct Evidence {
     known: Known,
     /// What a process that dies leaves to the next one.
     durable: Known,
+    /// What the processes know that do not act.
+    others: BTreeMap<u32, Known>,
+    acts: u32,
     sent: HashMap<Call, Time>,
-    trusted: bool,
+    distrusted: bool,
+}
+
+impl Evidence {
+    /// What the record tells. What was in flight when it was written counts as sent and unanswered.
+    fn read(&self) -> Known {
+        let mut known = self.durable.clone();
+        known.first_lost = known.first_lost.or(self.sent.values().copied().max());
+        known
+    }
+
+    fn switch(&mut self, process: u32) {
+        if process == self.acts {
+            return;
+        }
+        // One that is new brings home what another had read.
+        let next = self.others.remove(&process).unwrap_or_else(|| self.read());
+        let gone = std::mem::replace(&mut self.known, next);
+        self.others.insert(self.acts, gone);
+        self.acts = process;
+    }
+
+    fn merged(&mut self, merge: &Merge) {
+        if merge.outcome.is_err() || merge.how == How::Adopted && merge.after == merge.before {
+            return;
+        }
+        let next = self.read();
+        let ours = std::mem::replace(&mut self.known, next);
+        if merge.how == How::Merged {
+            let known = &mut self.known;
+            known.first_lost = match (known.first_lost, ours.first_lost) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+            known.refused = known.refused.max(ours.refused);
+            known.signs |= ours.signs;
+            known.revoked |= ours.revoked;
+            if merge.held.first() != merge.stored.first() {
+                known.good = ours.good;
+            }
+        }
+    }
 }
 
 /// A grant ends only on a confirmed verdict, by the clock, or by the user. No error path deletes token bytes.
@@ -170,17 +255,18 @@ struct Evidence {
 /// It ended on less, or bytes were deleted.
 pub fn i4(world: &World) -> Verdict {
     let policy = &world.app.provider().policy;
-    let mut evidence =
-        Evidence { known: Known::default(), durable: Known::default(), sent: HashMap::new(), trusted: true };
+    let mut evidence = Evidence::default();
     let mut last: Option<&Reply> = None;
     for entry in &world.log {
         match entry {
-            Entry::ClockSet => evidence.trusted = false,
-            Entry::Died => {
-                let latest = evidence.sent.values().copied().max();
-                evidence.known = evidence.durable.clone();
-                evidence.known.first_lost = evidence.known.first_lost.or(latest);
+            Entry::ClockSet => evidence.distrusted = true,
+            Entry::Died => evidence.known = evidence.read(),
+            Entry::Begins { process } => {
+                let known = evidence.read();
+                evidence.others.insert(*process, known);
             }
+            Entry::Acts { process, .. } => evidence.switch(*process),
+            Entry::Merge(merge) => evidence.merged(merge),
             Entry::Sent(sent) => {
                 evidence.sent.insert(sent.call, sent.clock);
             }
@@ -188,7 +274,7 @@ pub fn i4(world: &World) -> Verdict {
             Entry::Stored { .. } => evidence.durable = evidence.known.clone(),
             Entry::Step(step) => {
                 collect(&mut evidence, step, last.take());
-                let Evidence { known, trusted, .. } = &evidence;
+                let (known, trusted) = (&evidence.known, !evidence.distrusted);
                 bytes_are_kept(step)?;
                 let ended = match (step.before.grant, step.after.grant) {
                     (Grant::Closed { reason, .. }, Grant::Closed { reason: now, .. }) if reason == now => {
@@ -264,72 +350,118 @@ fn bytes_are_kept(step: &Step) -> Verdict {
 
 /// The newest token is never overwritten by an older one; a token that arrived is never dropped.
 ///
+/// A refresh token that arrived is, right after, held by the session that it came to, current or as a candidate; or it was
+/// held before and a newer answer has replaced it. An answer with any other is excused where
+///
+/// - a consent has brought tokens since its call was sent: they replaced that grant whole (SCO-4; `Late`),
+/// - it answers an exchange that was given up, and the user was asked anew since: that consent brings its own (`Late`),
+/// - the app has given the grant up (REF-6; `Late`, `BeingRevoked`, `Ended`),
+/// - it is refused with `CandidatesFull` or `ClockUnset`: then it is handed in again, and judged again.
+///
+/// A token that is held goes away by a newer answer, by the app's own end of the grant, or with a process that dies before
+/// it is durable; in a fleet also by reading a record whose store has seen it, or which is of another grant.
+///
 /// # Errors
 /// It was.
 pub fn i5(world: &World) -> Verdict {
+    let mut tokens = Tokens::default();
     let mut arrived: Option<(&Call, &str)> = None;
-    // Whatever an answer brings in this generation must still be there, until a newer answer settles it.
-    let mut newest: Option<(u32, String)> = None;
     for entry in &world.log {
         match entry {
             Entry::Arrived { call, tokens: Some((_, refresh)), .. } => arrived = Some((call, refresh)),
-            // What was not durable dies with the process.
-            Entry::Died => newest = None,
+            Entry::Arrived { .. } => arrived = None,
+            Entry::Acts { process, held } => {
+                tokens.acts = *process;
+                tokens.of.insert(*process, held.clone());
+            }
+            Entry::Died => {
+                tokens.of.remove(&tokens.acts);
+            }
+            Entry::Stored { held, .. } => tokens.stored.extend(held.iter().cloned()),
+            Entry::Spilled { held } => tokens.spilled.extend(held.iter().cloned()),
             Entry::Step(step) => {
-                let told = step.outcome.ok().and_then(|effects| effects.tell);
                 if let Some((call, refresh)) = arrived.take() {
-                    require(is_kept(step, call, refresh), || {
+                    require(tokens.has_a_place(step, call, refresh), || {
                         format!("a token that arrived at {} was dropped ({:?})", step.at, step.outcome)
                     })?;
-                    if matches!(told, Some(Tell::Linked | Tell::Refreshed(_))) {
-                        newest = Some((step.after.generation, refresh.into()));
-                    }
                 }
-                if let Some((generation, token)) = &newest
-                    && step.after.generation == *generation
-                    && !matches!(
-                        step.after.grant,
-                        Grant::Closed { reason: Reason::Revoked | Reason::RevokeUnanswered, .. }
-                    )
-                {
-                    require(step.held.contains(token), || {
-                        format!("the newest token is gone at {}", step.at)
-                    })?;
-                }
+                tokens.step(step)?;
             }
+            Entry::Merge(merge) => tokens.merge(merge)?,
             _ => {}
         }
     }
     Ok(())
 }
 
-/// Where a token that arrived may rightly not be held: the user or a new consent has put an end to its grant, it is one
-/// that a refresh has replaced already, or the caller was told to hand it in again.
-fn is_kept(step: &Step, call: &Call, refresh: &str) -> bool {
-    if step.held.iter().any(|held| held == refresh) {
-        return true;
+/// Where refresh tokens are, and have been.
+#[derive(Default)]
+struct Tokens {
+    acts: u32,
+    /// Held by each process.
+    of: BTreeMap<u32, Vec<String>>,
+    /// Held by one of them at some time.
+    been: BTreeSet<String>,
+    /// Seen by the store.
+    stored: BTreeSet<String>,
+    /// Kept elsewhere, to be brought home.
+    spilled: BTreeSet<String>,
+}
+
+impl Tokens {
+    fn has_a_place(&self, step: &Step, call: &Call, refresh: &str) -> bool {
+        if step.held.iter().any(|held| held == refresh) || self.been.contains(refresh) {
+            return true;
+        }
+        let replaced = call.generation != step.after.generation;
+        let superseded = call.purpose == Purpose::Exchange
+            && !matches!(step.before.consent, Consent::Over { call: number, .. } if number == call.number);
+        let again =
+            matches!(step.outcome, Err(Error::Refused(Refused::CandidatesFull | Refused::ClockUnset)));
+        replaced || superseded || again || by_the_app(&step.after)
     }
-    let replaced = call.generation != step.after.generation;
-    // An exchange that was superseded by a new consent request: that consent brings a grant of its own.
-    let superseded = call.purpose == Purpose::Exchange
-        && !matches!(step.before.consent, Consent::Over { call: number, .. } if number == call.number);
-    let revoked = matches!(
-        step.after.grant,
+
+    fn step(&mut self, step: &Step) -> Verdict {
+        let told = step.outcome.ok().and_then(|effects| effects.tell);
+        let before = self.of.insert(self.acts, step.held.clone()).unwrap_or_default();
+        self.been.extend(step.held.iter().cloned());
+        let replaced = matches!(told, Some(Tell::Linked | Tell::Refreshed(_))) || by_the_app(&step.after);
+        let gone = before.iter().find(|token| !step.held.contains(token));
+        require(replaced || gone.is_none(), || format!("{} at {} dropped a token", step.name, step.at))
+    }
+
+    fn merge(&mut self, merge: &Merge) -> Verdict {
+        self.of.insert(self.acts, merge.held.clone());
+        let other_grant = merge.theirs.generation > merge.before.generation;
+        // `Session::merge` brings nothing of a session that has ended: see `tests/fleet.rs`.
+        let ended = matches!(merge.before.grant, Grant::Closed { .. });
+        let excused = other_grant || ended || by_the_app(&merge.before) || by_the_app(&merge.theirs);
+        let waits = |token: &String| merge.how == How::Loaded && self.spilled.contains(token);
+        let lost =
+            |token: &&String| !merge.held.contains(token) && !self.stored.contains(*token) && !waits(token);
+        let gone = merge.held_before.iter().find(lost);
+        require(excused || gone.is_none(), || {
+            format!("{:?} at {} dropped a token that no store has seen", merge.how, merge.at)
+        })?;
+        // What the record held may not be sent any more, or is of an older grant.
+        let told = merge.outcome.as_ref().ok().and_then(|effects| effects.tell);
+        let replaced =
+            matches!(told, Some(Tell::Refreshed(_))) || merge.before.generation > merge.theirs.generation;
+        let theirs = merge.stored.iter().find(|token| !merge.held.contains(token));
+        require(merge.outcome.is_err() || replaced || merge.after == merge.before || theirs.is_none(), || {
+            format!("{:?} at {} dropped a token of the record", merge.how, merge.at)
+        })
+    }
+}
+
+/// The app has ended the grant, or is about to.
+fn by_the_app(phase: &Phase) -> bool {
+    matches!(
+        phase.grant,
         Grant::Revoking { .. }
             | Grant::Unrevoked { .. }
             | Grant::Closed { reason: Reason::Revoked | Reason::RevokeUnanswered, .. }
-    );
-    // The caller was told what is missing, and hands the answer in again then.
-    let not_now = matches!(step.outcome, Err(Error::Refused(Refused::CandidatesFull | Refused::ClockUnset)));
-    // It was answered before: this very value has been here, and a newer one has taken its place.
-    let answered = step.outcome == Err(Error::Refused(Refused::Late)) && step.before.calls >= call.number;
-    replaced || superseded || revoked || not_now || answered && was_here(step)
-}
-
-fn was_here(step: &Step) -> bool {
-    // A late duplicate brings the value that is held, or an older one; the kernel says `Late` to nothing else in the
-    // generation at hand.
-    !step.held.is_empty()
+    )
 }
 
 /// No secret is ever rendered.
@@ -339,6 +471,9 @@ fn was_here(step: &Step) -> bool {
 pub fn i6(world: &World) -> Verdict {
     for step in steps(world) {
         require(step.leaked.is_none(), || format!("{} at {} rendered a secret", step.name, step.at))?;
+    }
+    for merge in merges(world) {
+        require(merge.leaked.is_none(), || format!("{:?} at {} rendered a secret", merge.how, merge.at))?;
     }
     Ok(())
 }
@@ -350,6 +485,11 @@ pub fn i6(world: &World) -> Verdict {
 pub fn i7(world: &World) -> Verdict {
     for step in steps(world) {
         require(!step.impure, || format!("{} at {} was refused and changed something", step.name, step.at))?;
+    }
+    for merge in merges(world) {
+        require(!merge.impure, || {
+            format!("{:?} at {} was refused and changed something", merge.how, merge.at)
+        })?;
     }
     Ok(())
 }
@@ -366,6 +506,9 @@ pub fn i8(world: &World) -> Verdict {
         }
     }
     for taken in steps(world).filter(|step| step.clock.is_set()) {
+        leads_on(policy, &taken.after, taken.clock).map_err(|wrong| format!("{wrong} at {}", taken.at))?;
+    }
+    for taken in merges(world).filter(|merge| merge.clock.is_set()) {
         leads_on(policy, &taken.after, taken.clock).map_err(|wrong| format!("{wrong} at {}", taken.at))?;
     }
     Ok(())
@@ -392,7 +535,8 @@ pub fn leads_on(policy: &evergrant::Policy, phase: &Phase, now: Time) -> Verdict
 
 /// If store and authority both work at some moment while a token that is held could still be used, the grant survives.
 ///
-/// How that is decided: everything is mended, the clock too. If then a refresh token that is held works at the
+/// How that is decided: everything is mended, the clock too; each process wakes up, reads what is stored and stores what it
+/// has, and what was spilled comes home. If then a refresh token that is held works at the
 /// authority, the grant was not closed, nothing is being revoked, and the provider's replay policy still allows it to be
 /// sent, then within two days a demand is served with an access token that the API takes.
 ///
@@ -406,7 +550,9 @@ pub fn l1(world: &mut World) -> Verdict {
     world.dies_in = None;
     // What is under way comes to its end first; and what a wrong clock has put off (it may be a day) comes up.
     let lied = world.log.iter().rev().skip(1).any(|entry| matches!(entry, Entry::ClockSet));
+    world.muster();
     world.live(if lied { 90_000 } else { 120 });
+    world.muster();
     let at_stake = world.session.phase().usable().is_some() && world.could_live() && may_be_sent(world);
     if !at_stake {
         return Ok(());

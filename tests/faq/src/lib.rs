@@ -14,6 +14,7 @@
 
 pub mod bridge;
 pub mod checks;
+pub mod fleet;
 pub mod phases;
 pub mod rules;
 pub mod script;

@@ -3,6 +3,7 @@
 use evergrant::{Input, Scopes};
 use evergrant_emulator::authority::{Decision, Policy};
 
+use crate::fleet::LEASE;
 use crate::world::{Clock, DAY, Fault, HOUR, MINUTE, MODELS, Outage, REALM, REDIRECT, TOOL, World, approve};
 
 /// A life: a model of the authority, and what happens under it.
@@ -59,6 +60,18 @@ pub enum Event {
     Revoke,
     /// The client's clock.
     Clock(Clock),
+    /// A second process begins, and sleeps.
+    Fork,
+    /// The other process acts from here on.
+    Switch,
+    /// The process reads the stored record.
+    Read,
+    /// The process is stopped at that seam, and the other one acts.
+    StopAt(u32),
+    /// Whether tokens that cannot be stored are spilled.
+    Spills(bool),
+    /// What was spilled by processes that died is brought home.
+    BringHome,
 }
 
 const WAITS: [u64; 32] = [
@@ -110,7 +123,13 @@ impl Script {
         };
         // A clock that lies is a world of its own.
         let may_lie = first & 0x40 != 0;
-        events.extend(rest.chunks_exact(2).map(|pair| event(pair[0], pair[1], may_lie)));
+        // And so is a fleet.
+        let fleet = first & 0x20 != 0;
+        events.extend(rest.chunks_exact(2).map(|pair| match pair {
+            [kind, value] if fleet && *kind >= 176 => fleet_event(*value),
+            [kind, value, ..] => event(*kind, *value, may_lie),
+            _ => Event::Settle,
+        }));
         Self { model, events }
     }
 
@@ -157,6 +176,22 @@ fn event(kind: u8, value: u8, may_lie: bool) -> Event {
         30 if pick % 4 == 0 => Event::Revoke,
         31 if may_lie => Event::Clock(clock(value)),
         _ => Event::Live(wait),
+    }
+}
+
+fn fleet_event(value: u8) -> Event {
+    match value % 16 {
+        0..=4 => Event::Switch,
+        5 | 6 => Event::Fork,
+        7 => Event::Read,
+        // The lease runs out.
+        8 => Event::Wait(LEASE),
+        // At the third seam of a refresh its tokens are in hand and not stored.
+        9 | 10 => Event::StopAt(3),
+        11 => Event::StopAt(u32::from(value) / 16 % 8),
+        12 | 13 => Event::Fault(Fault::StoreFails(1 + u32::from(value) / 16 % 4)),
+        14 => Event::Spills(value < 208),
+        _ => Event::BringHome,
     }
 }
 
@@ -224,6 +259,15 @@ pub fn apply(world: &mut World, event: Event) {
         Event::DisconnectRedirect => drop(world.input("disconnected", Input::Disconnected)),
         Event::Revoke => drop(world.input("revoke", Input::Revoke)),
         Event::Clock(clock) => world.set_clock(clock),
+        Event::Fork => world.fork(),
+        Event::Switch => world.switch(),
+        Event::Read => world.read(),
+        Event::StopAt(seam) => world.stop_at(seam),
+        Event::Spills(spilling) => world.spills(spilling),
+        Event::BringHome => world.bring_home(),
+    }
+    if world.sleeps() {
+        world.switch();
     }
 }
 

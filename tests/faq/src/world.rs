@@ -1,8 +1,10 @@
-//! The world: one session, the authority, a store, a clock that jumps, and a log of everything.
+//! The world: a session or two of them, the authority, a store, a clock that jumps, and a log of everything.
+//!
+//! One process acts at a time. Where there is a second one ([`crate::fleet`]) it sleeps meanwhile, wherever it was stopped.
 
 use std::collections::{BTreeSet, VecDeque};
 
-use evergrant::phase::Issued;
+use evergrant::phase::{Issued, Refused};
 use evergrant::{
     App, Ask, Call, ClientSecret, Due, Effects, Error, Input, Keys, Phase, Provider, Purpose, Received,
     Record, Scopes, Session, StateKey, Tell, Time, api,
@@ -13,6 +15,7 @@ use evergrant_emulator::authority::{
 use serde_json::Value;
 
 use crate::bridge::{self, Letter, Reply};
+use crate::fleet::{Fleet, Merge, Stage};
 
 /// The session under test: small buffers, so that a step is quick; the same code.
 pub type Life = Session<128, 64, 64>;
@@ -147,7 +150,7 @@ pub enum Entry {
         clock: Time,
         /// The token.
         token: String,
-        /// The stored record at that moment.
+        /// The record that its process has read or written last.
         stored: Option<String>,
         /// Whether the authority's API would have taken it.
         works: bool,
@@ -156,11 +159,34 @@ pub enum Entry {
     Stored {
         /// Its revision.
         revision: u32,
+        /// The refresh tokens in it.
+        held: Vec<String>,
+    },
+    /// A record that the store did not take is kept elsewhere.
+    Spilled {
+        /// The refresh tokens in it.
+        held: Vec<String>,
     },
     /// The store refused one.
     StoreFailed,
     /// The process died, and began anew from the store.
     Died,
+    /// A second process begins, from the store; the one in its place is gone.
+    Begins {
+        /// Its number.
+        process: u32,
+    },
+    /// From here on this process acts, and these are the refresh tokens that it holds.
+    Acts {
+        /// Its number.
+        process: u32,
+        /// The current one first.
+        held: Vec<String>,
+    },
+    /// The store refused a record: something was written that its writer does not know.
+    FencedOut,
+    /// A session took in the stored record.
+    Merge(Box<Merge>),
     /// The client's clock was tampered with.
     ClockSet,
     /// The session asked to be woken, was woken, and nothing came of it.
@@ -220,10 +246,12 @@ pub struct Store {
     pub fail: u32,
 }
 
-struct Delivery {
-    at: u64,
-    call: Call,
-    reply: Reply,
+/// An answer that is under way, to a process.
+pub(crate) struct Delivery {
+    pub(crate) at: u64,
+    pub(crate) process: u32,
+    pub(crate) call: Call,
+    pub(crate) reply: Reply,
 }
 
 /// See the module's text.
@@ -250,10 +278,11 @@ pub struct World {
     pub dies_in: Option<u32>,
     /// What must never be rendered: keys, codes and tokens.
     pub secrets: BTreeSet<String>,
+    pub(crate) fleet: Fleet,
     clock: Clock,
-    late: Vec<Delivery>,
+    pub(crate) late: Vec<Delivery>,
     random: u64,
-    deaths: u32,
+    pub(crate) deaths: u32,
 }
 
 impl World {
@@ -286,6 +315,7 @@ impl World {
             callbacks: Vec::new(),
             dies_in: None,
             secrets: BTreeSet::from([SECRET.into(), String::from_utf8_lossy(STATE_KEY).into_owned()]),
+            fleet: Fleet::default(),
             clock: Clock::Right,
             late: Vec::new(),
             random: 1,
@@ -326,8 +356,8 @@ impl World {
         while let Some(at) = self.late.iter().map(|delivery| delivery.at).min().filter(|at| *at <= until) {
             self.time = self.time.max(at);
             let index = self.late.iter().position(|delivery| delivery.at == at).unwrap_or_default();
-            let Delivery { call, reply, .. } = self.late.swap_remove(index);
-            self.arrive(call, &reply);
+            let Delivery { process, call, reply, .. } = self.late.swap_remove(index);
+            self.deliver(process, call, &reply);
         }
         self.time = until;
     }
@@ -341,7 +371,7 @@ impl World {
             }
             match self.session.due(&self.app) {
                 // It is tried again, but not at once.
-                Due::Store if self.store.fail > 0 => {
+                Due::Store if self.store.fail > 0 || self.is_locked_out() => {
                     let _ = self.tick();
                     return;
                 }
@@ -350,6 +380,9 @@ impl World {
                 Due::Store | Due::Tick(_) => {
                     let (before, deaths) = (*self.session.phase(), self.deaths);
                     let _ = self.tick();
+                    if self.sleeps() {
+                        return;
+                    }
                     if *self.session.phase() == before && self.deaths == deaths {
                         return self.log.push(Entry::BusyLoop(before));
                     }
@@ -367,6 +400,9 @@ impl World {
         let mut deadlines = 0;
         while deadlines < 300 {
             self.settle();
+            if self.sleeps() {
+                return;
+            }
             let ahead = match self.session.due(&self.app) {
                 Due::Tick(at) => at.unix().saturating_sub(self.now().unix()).max(1),
                 Due::Store => 60,
@@ -404,57 +440,80 @@ impl World {
         Ok(effects)
     }
 
-    fn carry(&mut self, mut effects: Effects) {
+    fn carry(&mut self, effects: Effects) {
+        self.carry_from(effects, Stage::Store);
+    }
+
+    /// Goes on from that stage. Before each the process may die, or be stopped for a while.
+    pub(crate) fn carry_from(&mut self, mut effects: Effects, mut stage: Stage) {
         loop {
-            if self.dies() || !self.stored(effects) || self.dies() {
-                return;
-            }
-            let Some(call) = effects.send else { return };
-            let Some(received) = self.send(call) else { return };
             if self.dies() {
                 return;
             }
-            match received {
-                None => match self.handle("answer", Input::Answer(call, Received::NoAnswer)) {
-                    Ok(next) => effects = next,
-                    Err(_) => return,
-                },
-                Some(reply) => match self.hand_in(call, &reply) {
-                    Ok(next) => effects = next,
-                    Err(_) => return,
-                },
+            if self.is_stopped() {
+                return self.fall_asleep(effects, stage);
             }
+            stage = match (stage, effects.send) {
+                (Stage::Store, _) if !self.stored(effects) => return,
+                (Stage::Store, _) => Stage::Send,
+                (Stage::Send, None) => return,
+                (Stage::Send, Some(call)) => match self.send(call) {
+                    Some(received) => Stage::Answer(call, received),
+                    None => return,
+                },
+                (Stage::Answer(call, received), _) => {
+                    let next = match &received {
+                        None => self.handle("answer", Input::Answer(call, Received::NoAnswer)),
+                        Some(reply) => self.hand_in(call, reply),
+                    };
+                    match next {
+                        Ok(next) => effects = next,
+                        Err(_) => return,
+                    }
+                    Stage::Store
+                }
+            };
         }
     }
 
     /// Stores what is to be stored; where that fails, the request that hangs on it never leaves.
     fn stored(&mut self, effects: Effects) -> bool {
-        if effects.store.is_none() {
-            return true;
-        }
-        if self.save() {
+        if effects.store.is_none() || self.write(effects.send.is_some()) {
             return true;
         }
         if let Some(call) = effects.send
+            && self.session.phase().in_flight() == Some(call)
             && let Ok(next) = self.handle("answer", Input::Answer(call, Received::NotSent))
             && next.store.is_some()
         {
             self.save();
         }
+        self.catch_up();
         false
     }
 
     /// Writes the record; says whether the store took it.
     pub fn save(&mut self) -> bool {
-        if self.store.fail > 0 {
-            self.store.fail -= 1;
+        self.write(false)
+    }
+
+    /// The same. With a request that hangs on it, the store's lease is taken in the same step.
+    pub(crate) fn write(&mut self, sends: bool) -> bool {
+        if self.store.fail > 0 || self.is_locked_out() {
+            self.store.fail = self.store.fail.saturating_sub(1);
             self.log.push(Entry::StoreFailed);
+            self.spill();
+            return false;
+        }
+        if self.is_fenced_out() {
+            self.log.push(Entry::FencedOut);
             return false;
         }
         let text = self.record();
         let revision = self.session.phase().revision;
+        self.log.push(Entry::Stored { revision, held: tokens_in(&text) });
         self.store.text = Some(text);
-        self.log.push(Entry::Stored { revision });
+        self.wrote(sends);
         if self.dies() {
             return false;
         }
@@ -476,6 +535,7 @@ impl World {
             None => Session::new(&self.app),
             Some(text) => restore(&self.app, text),
         };
+        self.began();
     }
 
     fn dies(&mut self) -> bool {
@@ -492,7 +552,7 @@ impl World {
         }
     }
 
-    fn handle(&mut self, name: &'static str, input: Input<'_>) -> Result<Effects, Error> {
+    pub(crate) fn handle(&mut self, name: &'static str, input: Input<'_>) -> Result<Effects, Error> {
         let before = *self.session.phase();
         let fingerprint = self.fingerprint();
         let answers = if let Input::Answer(call, _) = input { Some(call) } else { None };
@@ -512,17 +572,18 @@ impl World {
             leaked: self.leak(&outcome),
         };
         self.log.push(Entry::Step(Box::new(step)));
+        self.fleet.note(&outcome);
         outcome
     }
 
     /// All that can be seen of the session.
-    fn fingerprint(&self) -> (Phase, String, Option<Letter>) {
+    pub(crate) fn fingerprint(&self) -> (Phase, String, Option<Letter>) {
         let letter = self.session.phase().in_flight().and_then(|call| self.letter(call).ok());
         (*self.session.phase(), self.record(), letter)
     }
 
     /// The secret that stands in something rendered (I6).
-    fn leak(&self, outcome: &Result<Effects, Error>) -> Option<String> {
+    pub(crate) fn leak<E: core::error::Error>(&self, outcome: &Result<Effects, E>) -> Option<String> {
         let mut text = format!("{:?} {outcome:?} {:?}", self.session, self.session.record(&self.app));
         if let Err(error) = outcome {
             text += &error.to_string();
@@ -598,7 +659,7 @@ impl World {
             }
             Some(Fault::Late(seconds)) => {
                 let reply = self.work(letter);
-                self.late.push(Delivery { at: self.time.saturating_add(seconds), call, reply });
+                self.later(seconds, call, reply);
                 None
             }
             Some(Fault::Slow(seconds)) => {
@@ -608,17 +669,17 @@ impl World {
             }
             Some(Fault::AnswerTwice) => {
                 let reply = self.work(letter);
-                self.late.push(Delivery { at: self.time.saturating_add(1), call, reply: reply.clone() });
+                self.later(1, call, reply.clone());
                 Some(reply)
             }
             Some(Fault::RequestTwice) => {
                 let (first, second) = (self.work(letter), self.work(letter));
-                self.late.push(Delivery { at: self.time.saturating_add(1), call, reply: second });
+                self.later(1, call, second);
                 Some(first)
             }
             Some(Fault::RequestTwiceTurned) => {
                 let (first, second) = (self.work(letter), self.work(letter));
-                self.late.push(Delivery { at: self.time.saturating_add(1), call, reply: first });
+                self.later(1, call, first);
                 Some(second)
             }
             Some(Fault::Truncated(thousandths)) => {
@@ -656,7 +717,17 @@ impl World {
             correlation: Some("1-faq"),
             body: &reply.body,
         };
-        self.handle("answer", Input::Answer(call, received))
+        let outcome = self.handle("answer", Input::Answer(call, received));
+        if let Err(Error::Refused(Refused::CandidatesFull | Refused::ClockUnset)) = outcome {
+            // What the refusal asks for: the answer is kept, and handed in again.
+            self.later(HOUR, call, reply.clone());
+        }
+        outcome
+    }
+
+    fn later(&mut self, seconds: u64, call: Call, reply: Reply) {
+        let (at, process) = (self.time.saturating_add(seconds), self.fleet.acts);
+        self.late.push(Delivery { at, process, call, reply });
     }
 
     /// Hands in an answer that comes when nobody waits for it, and carries out what follows.
@@ -689,7 +760,7 @@ impl World {
             at: self.time,
             clock: self.now(),
             token: token.clone(),
-            stored: self.store.text.clone(),
+            stored: self.read_last(),
             works: self.intuit.access_token_works(self.time, &token),
         });
         Some(token)
