@@ -30,6 +30,8 @@ use crate::app::SEALING_KEY;
 
 /// The scheduler's longest sleep.
 const WAKE_SECONDS: u64 = 60;
+/// A row that is due, and of which nothing could be made, is looked at again so much later: the harness wakes nobody for ever.
+const AGAIN_SECONDS: u64 = 300;
 /// The harness is told of so much time in one piece, where nobody else asks before.
 const PIECE_SECONDS: u64 = 60;
 
@@ -214,15 +216,19 @@ impl Life {
         }
     }
 
-    /// When the scheduler will find the row; with one look a minute, as it has.
+    /// When the scheduler is to find the row.
     fn due(&self) -> Option<u64> {
         let port = self.pace.port;
         match self.store.store.load(&self.store.name) {
             Ok(row) => {
                 let at = row?.due_at?;
-                Some(port.own() + at.saturating_sub(self.store.now(port.own())).max(WAKE_SECONDS))
+                let wait = match at.saturating_sub(self.store.now(port.own())) {
+                    0 => AGAIN_SECONDS,
+                    ahead => ahead.max(WAKE_SECONDS),
+                };
+                Some(port.own() + wait)
             }
-            Err(_) => Some(port.own() + 300),
+            Err(_) => Some(port.own() + AGAIN_SECONDS),
         }
     }
 }
