@@ -32,7 +32,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 /// Seconds that a line of log may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of stack that the calls may use below the caller's own buffers: measured, and a little more.
-const STACK_MOST: usize = 4_900;
+const STACK_MOST: usize = 2_400;
 /// And with TLS.
 const STACK_MOST_TLS: usize = 18_500;
 /// When the story begins.
@@ -210,7 +210,7 @@ fn story(bench: &Bench) -> Outcome<usize> {
     // On again: the record says that a refresh was sent, so its token may be sent again, and is.
     let mut device = bench.power_on()?;
     device.lines = lines;
-    device.expect("* ready, revision 10, Uncertain *")?;
+    device.expect("* ready, revision 10, Uncertain*")?;
     device.until("time", "time known")?;
     device.tell(
         "get",
@@ -227,7 +227,7 @@ fn story(bench: &Bench) -> Outcome<usize> {
     let seen = bench.refreshes();
     let mut device = bench.power_on()?;
     device.lines = lines;
-    device.expect("* ready, revision 12, Linked *")?;
+    device.expect("* ready, revision 12, Linked*")?;
     device.until("time", "time known")?;
     device.tell(
         "get",
@@ -241,7 +241,7 @@ fn story(bench: &Bench) -> Outcome<usize> {
     let lines = device.power_off();
     let mut device = bench.power_on()?;
     device.lines = lines;
-    device.expect("* ready, revision 14, Linked *")?;
+    device.expect("* ready, revision 14, Linked*")?;
     device.until("time", "time known")?;
     device.tell("get", &["api 200, company true"])?;
 
