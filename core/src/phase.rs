@@ -1352,7 +1352,9 @@ impl Move<'_> {
         let before = self.phase.held;
         // Where a stale token is refused at once, a request that was held up can do no harm.
         let lost = self.phase.doubt.lost.iter().any(|lost| !lost.is_unset());
-        let overtaken = lost && self.policy.replay_for > 0;
+        // A renewal that comes at once, as when another clock is behind, may itself come ahead of that request.
+        let soon = issued_at.since(before.issued_at) < self.policy.replay_for / OVERTAKEN_SHARE;
+        let overtaken = (lost || self.phase.doubt.overtaken && soon) && self.policy.replay_for > 0;
         let refresh_for = match (issued.refresh_for, issued.refresh) {
             (0, Rotation::New) => self.policy.refresh_for,
             // The same token, and no word of its end: it keeps the one it had.

@@ -189,4 +189,10 @@ fn tokens_that_overtook_a_lost_request_are_renewed_soon() {
     let again = go(&INTUIT, settled, due, Event::Tick).phase;
     let calm = go(&INTUIT, again, due, Event::Answer { call, outcome: Outcome::Tokens(ISSUED) }).phase;
     assert_eq!(calm.doubt, Doubt::NONE, "once");
+
+    // A renewal that comes sooner, as by a process whose clock is behind, may itself be ahead of the request that was held up.
+    let soon = later.plus(INTUIT.replay_for / 4 - 1);
+    let (phase, call) = sent(&INTUIT, settled, soon);
+    let kept = go(&INTUIT, phase, soon, Event::Answer { call, outcome: Outcome::Tokens(ISSUED) }).phase;
+    assert_eq!(kept.due(&INTUIT), Due::Tick(soon.plus(INTUIT.replay_for / 4)));
 }

@@ -152,3 +152,12 @@ fn whoever_stood_still_past_its_lease_sends_nothing() {
         assert_eq!(verdict(client, 7538, "15 stall 3 27633; 15 kill 5 0 179092"), Verdict::Kept, "{client}");
     }
 }
+
+/// The clock of the process that overtook the lost request is ahead. The other one takes its token for one of the future and renews it at
+/// once; and only then does the authority work on the lost request.
+#[test]
+fn a_renewal_at_once_does_not_settle_what_became_of_a_lost_request() {
+    for client in ["evergrant", "keeper"] {
+        assert_eq!(verdict(client, 4191, "5 skew 131; 27 stall 4 3079 race"), Verdict::Kept, "{client}");
+    }
+}
