@@ -466,7 +466,7 @@ impl Driver<'_> {
         let alone = names.len() <= 1;
         for name in names.iter().filter(|name| **name != grant.name) {
             let Some(other) = self.find(name)? else { continue };
-            others += u32::from(matches!(other.session.phase().grant, State::Suspect { .. }));
+            others += u32::from(matches!(other.session.phase().grant, State::Suspect));
         }
         let around = Surroundings { others_refused: (!alone).then_some(others), store_is_newer: Some(false) };
         Ok(grant.session.diagnosis(self.app, self.now(), around))

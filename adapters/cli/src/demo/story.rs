@@ -182,7 +182,7 @@ impl Demo<'_> {
         self.pass(HOUR);
         let recovered = self.reads(realm)?;
         self.line("the outage is over", "the same token is good again");
-        let suspect = refused == Some(Exit::NotNow) && matches!(kept, State::Suspect { .. });
+        let suspect = refused == Some(Exit::NotNow) && matches!(kept, State::Suspect);
         self.check("REF-4", "one invalid_grant is evidence, not a verdict", suspect && recovered);
         Ok(())
     }
@@ -257,7 +257,7 @@ impl Demo<'_> {
         let failure = commands::fresh(self.driver, realm).err().map(|failure| failure.exit);
         let closed = matches!(self.state(realm)?, State::Closed { reason: Reason::Disconnected, .. });
         self.line("confirmed", "disconnected; the way out is a new consent");
-        let in_steps = noticed && matches!(suspected, State::Suspect { .. });
+        let in_steps = noticed && matches!(suspected, State::Suspect);
         self.check("REV-2", "a disconnect elsewhere is noticed, and confirmed", in_steps && closed);
         let no_token = self.driver.load(realm)?.session.access_token(self.driver.now()).is_none();
         self.check(
