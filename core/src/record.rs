@@ -59,7 +59,9 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// Tells a later record of the same session from an earlier one. A store must refuse to put a record in the place of
-    /// one whose revision is not lower (REF-3).
+    /// one whose revision is not lower (REF-3). That tells copies of one session apart; where several processes write, the
+    /// store must also refuse whoever has not read the record that would be replaced, as the vault does, for a process that
+    /// failed to store a few times has counted on.
     #[must_use]
     pub const fn revision(&self) -> u32 {
         self.phase.revision

@@ -716,12 +716,17 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         record.verify(app).map_err(MergeError::Record)?;
         let mut theirs = record.phase.restored();
         let mut effects = Effects::default();
-        let ours = self.phase.usable().copied();
+        let usable = self.phase.usable().is_some();
+        let ours = match self.phase.grant {
+            // An end that was only concluded here says nothing of tokens that the store never saw.
+            Grant::Closed { reason } if !reason.is_by_the_app() => Some(self.phase.held),
+            _ => self.phase.usable().copied(),
+        };
         let unseen = match ours {
-            Some(_) if self.phase.generation > theirs.generation => {
+            Some(_) if usable && self.phase.generation > theirs.generation => {
                 return self.succeed(app, record).map_err(MergeError::Record);
             }
-            Some(_) if self.answered_since(&theirs, record) => {
+            Some(_) if usable && self.answered_since(&theirs, record) => {
                 self.phase.supersede(&theirs);
                 return Ok(Effects { store: Some(self.phase.revision), ..effects });
             }

@@ -121,7 +121,6 @@ fn a_later_consent_succeeds_what_was_stored_meanwhile() {
 
 /// I5: a session that a wrong clock has ended still holds tokens that no store has seen.
 #[test]
-#[ignore = "Session::merge brings nothing of a session that has ended, so these tokens are dropped"]
 fn a_session_that_has_ended_brings_its_tokens_too() {
     let mut world = World::linked(Policy::HARD);
     world.fork();
