@@ -12,7 +12,7 @@ use crate::diagnosis::{Diagnosis, Surroundings};
 use crate::error::{CallbackError, Error, Field, RecordError, TooLong};
 use crate::phase::{
     Bytes, CANDIDATES, Call, Consent, Due, Effects, Event, Grant, Held, Issued, Outcome, Phase, Proof,
-    Purpose, Refusal, Rotation, step,
+    Purpose, Refusal, Rotation, Tell, step,
 };
 use crate::provider::IssuerCheck;
 use crate::record::{Key, Names, Record, Token, VERSION};
@@ -723,7 +723,7 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
             _ => self.phase.usable().copied(),
         };
         let unseen = match ours {
-            Some(_) if usable && self.phase.generation > theirs.generation => {
+            Some(_) if self.phase.generation > theirs.generation => {
                 return self.succeed(app, record).map_err(MergeError::Record);
             }
             Some(_) if usable && self.answered_since(&theirs, record) => {
@@ -743,7 +743,10 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
             let issued = Issued { access_for, refresh_for, hard_for, refresh: Rotation::New };
             let event = Event::Candidate { issued_at, lost_since, issued };
             let step = step(&app.provider().policy, &theirs, now, event).map_err(MergeError::Refused)?;
-            (theirs, effects, *bytes) = (step.phase, step.effects, step.bytes);
+            // That the first took the place of what is stored is more than that another was kept beside it.
+            let tell = effects.tell.filter(|tell| matches!(tell, Tell::Refreshed(_))).or(step.effects.tell);
+            effects = Effects { tell, ..step.effects };
+            (theirs, *bytes) = (step.phase, step.bytes);
         }
         self.load(app, record).map_err(MergeError::Record)?;
         for (unseen, bytes) in unseen.iter().zip(moves) {

@@ -433,9 +433,7 @@ impl Tokens {
     fn merge(&mut self, merge: &Merge) -> Verdict {
         self.of.insert(self.acts, merge.held.clone());
         let other_grant = merge.theirs.generation > merge.before.generation;
-        // `Session::merge` brings nothing of a session that has ended: see `tests/fleet.rs`.
-        let ended = matches!(merge.before.grant, Grant::Closed { .. });
-        let excused = other_grant || ended || by_the_app(&merge.before) || by_the_app(&merge.theirs);
+        let excused = other_grant || by_the_app(&merge.before) || by_the_app(&merge.theirs);
         let waits = |token: &String| merge.how == How::Loaded && self.spilled.contains(token);
         let lost =
             |token: &&String| !merge.held.contains(token) && !self.stored.contains(*token) && !waits(token);
