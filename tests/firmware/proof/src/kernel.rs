@@ -16,6 +16,6 @@ pub fn kernel() {
         black_box(phase.due(&policy));
         black_box(phase.restored());
         black_box(phase.in_flight());
-        black_box(phase.usable());
+        black_box((phase.usable(), phase.doubt.lost_since()));
     }
 }

@@ -150,6 +150,7 @@ fn stored(session: &mut Small, app: &App<'_>, now: Time) {
         if let Ok(restored) = Small::restore(app, &record) {
             *session = any(restored);
         }
+        let _ = black_box(session.load(app, &record));
         let _ = black_box(session.adopt(app, &record));
         let _ = black_box(session.merge(app, now, &record));
         let _ = black_box(session.succeed(app, &record));
