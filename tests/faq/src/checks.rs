@@ -82,8 +82,13 @@ pub fn i2(world: &World) -> Verdict {
             // The other one has died, if there was one.
             Entry::Begins { .. } => {
                 let gone: Vec<u32> = in_flight.keys().copied().filter(|process| *process != acts).collect();
-                for sent in gone.iter().filter_map(|process| in_flight.remove(process)) {
-                    lost.entry(&sent.secret).or_insert(sent.clock);
+                for process in gone {
+                    // What another process has settled since is settled.
+                    if let Some(sent) = in_flight.remove(&process)
+                        && taken_over.insert((process, sent.call.number))
+                    {
+                        lost.entry(&sent.secret).or_insert(sent.decided);
+                    }
                 }
             }
             // A record that somebody else has written means that the lease is over, and the call with it.
@@ -91,7 +96,7 @@ pub fn i2(world: &World) -> Verdict {
                 if let Some(sent) = in_flight.remove(&acts)
                     && taken_over.insert((acts, sent.call.number))
                 {
-                    lost.entry(&sent.secret).or_insert(sent.clock);
+                    lost.entry(&sent.secret).or_insert(sent.decided);
                 }
             }
             // A value that an answer brings is issued anew, as far as anybody knows who keeps no list of old ones.
@@ -100,7 +105,7 @@ pub fn i2(world: &World) -> Verdict {
             }
             Entry::Died => {
                 if let Some(sent) = in_flight.remove(&acts) {
-                    lost.entry(&sent.secret).or_insert(sent.clock);
+                    lost.entry(&sent.secret).or_insert(sent.decided);
                 }
             }
             Entry::Sent(sent) if sent.call.purpose == Purpose::Refresh => {
@@ -113,11 +118,11 @@ pub fn i2(world: &World) -> Verdict {
                 require(!in_flight.iter().any(counts), || format!("two refreshes in flight at {}", sent.at))?;
                 for (process, gone) in in_flight.iter().filter(|(process, _)| **process != acts) {
                     if taken_over.insert((*process, gone.call.number)) {
-                        lost.entry(&gone.secret).or_insert(gone.clock);
+                        lost.entry(&gone.secret).or_insert(gone.decided);
                     }
                 }
                 if let Some(first) = lost.get(sent.secret.as_str()).filter(|_| trusted) {
-                    let since = sent.clock.since(*first);
+                    let since = sent.decided.since(*first);
                     require(since < policy.replay_for, || {
                         format!("a token was sent again {since} s after its answer was lost, at {}", sent.at)
                     })?;
@@ -134,14 +139,14 @@ pub fn i2(world: &World) -> Verdict {
                 let answered = step.answers == Some(sent.call) && step.outcome.is_ok();
                 let given_up = matches!(told, Some(Tell::AnswerLost { .. })) && step.name == "tick";
                 if given_up && trusted {
-                    require(step.clock.since(sent.clock) >= policy.call_for, || {
+                    require(step.clock.since(sent.decided) >= policy.call_for, || {
                         format!("a call was given up before its time, at {}", step.at)
                     })?;
                 }
                 if matches!(told, Some(Tell::AnswerLost { .. }))
                     && taken_over.insert((acts, sent.call.number))
                 {
-                    lost.entry(&sent.secret).or_insert(sent.clock);
+                    lost.entry(&sent.secret).or_insert(sent.decided);
                 }
                 if answered || given_up {
                     in_flight.remove(&acts);

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use evergrant::phase::{Issued, Refused};
+use evergrant::phase::{Consent, Grant, Issued, Refused};
 use evergrant::{
     App, Ask, Call, ClientSecret, Due, Effects, Error, Input, Keys, Phase, Provider, Purpose, Received,
     Record, Scopes, Session, StateKey, Tell, Time, api,
@@ -227,6 +227,8 @@ pub struct Sent {
     pub at: u64,
     /// What the client's clock showed.
     pub clock: Time,
+    /// When it was decided on, which is what the kernel counts from: a process may be stopped before it sends.
+    pub decided: Time,
     /// The call.
     pub call: Call,
     /// The code or token in it.
@@ -631,12 +633,23 @@ impl World {
         self.log.push(Entry::Sent(Box::new(Sent {
             at: self.time,
             clock: self.now(),
+            decided: self.decided(),
             call,
             secret,
             letter: letter.clone(),
             reached,
         })));
         self.answer(call, &letter, fault)
+    }
+
+    /// When the call in flight was decided on.
+    fn decided(&self) -> Time {
+        let phase = self.session.phase();
+        match (phase.consent, phase.grant) {
+            (Consent::Exchanging { sent_at, .. }, _)
+            | (_, Grant::Refreshing { sent_at, .. } | Grant::Revoking { sent_at, .. }) => sent_at,
+            _ => self.now(),
+        }
     }
 
     fn answer(&mut self, call: Call, letter: &Letter, fault: Option<Fault>) -> Option<Option<Reply>> {
