@@ -52,8 +52,11 @@ pub(crate) fn is_watched() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// `2026-11-23 22:40:00 UTC`.
+/// `2026-11-23 22:40:00 UTC`; the end of time is never.
 pub(crate) fn moment(time: Time) -> String {
+    if time == Time::END {
+        return "never".into();
+    }
     let seconds = i64::try_from(time.unix()).ok();
     match seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) {
         Some(stamp) => stamp.to_string().replace('T', " ").replace('Z', " UTC"),
@@ -130,7 +133,7 @@ mod tests {
     #[test]
     fn moments_are_read_by_people() {
         assert_eq!(moment(Time::from_unix(1_800_000_000)), "2027-01-15 08:00:00 UTC");
-        assert_eq!(moment(Time::from_unix(u64::MAX)), "never");
+        assert_eq!(moment(Time::END), "never");
         assert_eq!(distance(Time::from_unix(10), Time::from_unix(70)), "in 1 min");
         assert_eq!(distance(Time::from_unix(70), Time::from_unix(10)), "1 min ago");
     }
