@@ -199,7 +199,7 @@ pub(crate) fn keeper() -> Result<Value, String> {
 /// By Criterion, in nanoseconds.
 pub(crate) fn time() -> Result<Value, String> {
     say("time: Criterion");
-    cargo(&["bench", "--quiet", "-p", "bench-peers", "--bench", "time", "--", "--noplot"])?;
+    cargo(&["bench", "--quiet", "-p", "bench-peers", "--bench", "time", "--", "--noplot", "--quick"])?;
     let mut all = Map::new();
     for binary in ["ours", "peers"] {
         for (name, item) in listed(binary)? {
