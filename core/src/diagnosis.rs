@@ -75,8 +75,6 @@ pub enum Fact {
     ByConstruction,
     /// Nothing is known of it here.
     Unknown,
-    /// So many seconds passed between the callback and the exchange.
-    CodeAge(u32),
     /// The refresh token has so many seconds left.
     SecondsLeft(u32),
     /// The refresh token ended so many seconds ago.
@@ -130,17 +128,16 @@ impl Diagnosis {
         Self { causes }
     }
 
-    /// `invalid_grant` at the exchange (EXC-4), for a code that was `code_age` seconds old.
-    pub(crate) fn exchange(code_age: u32, code_for: u32) -> Self {
+    /// `invalid_grant` at the exchange (EXC-4). How old the code was before it came here, only the authority knows.
+    pub(crate) fn exchange() -> Self {
         let cause = |kind, weight, fact| Cause { kind, weight, fact };
-        let old = if code_age >= code_for / 2 { Weight::Likely } else { Weight::Unlikely };
         Self::ranked([
             cause(Kind::RedirectUriDiffers, Weight::Possible, Fact::Unknown),
             cause(Kind::RedirectUriHasQuery, Weight::Unlikely, Fact::ByConstruction),
             cause(Kind::OtherCodeParameter, Weight::Unlikely, Fact::ByConstruction),
             cause(Kind::OtherEnvironment, Weight::Possible, Fact::Unknown),
             cause(Kind::CodeUsedBefore, Weight::Possible, Fact::Unknown),
-            cause(Kind::CodeExpired, old, Fact::CodeAge(code_age)),
+            cause(Kind::CodeExpired, Weight::Possible, Fact::Unknown),
         ])
     }
 
@@ -266,7 +263,6 @@ impl fmt::Display for Fact {
         match self {
             Self::ByConstruction => f.write_str("this library does not let it happen"),
             Self::Unknown => f.write_str("nothing here tells"),
-            Self::CodeAge(seconds) => write!(f, "the code was {seconds} s old"),
             Self::SecondsLeft(seconds) => write!(f, "by the clock it has {seconds} s left"),
             Self::SecondsOver(seconds) => write!(f, "by the clock it ended {seconds} s ago"),
             Self::AnswerLost(seconds) => write!(f, "a refresh {seconds} s ago was never answered"),

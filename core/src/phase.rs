@@ -689,6 +689,19 @@ impl Phase {
         };
     }
 
+    /// The app itself put an end to it, or is about to (REV-1).
+    pub(crate) const fn is_given_up(&self) -> bool {
+        match self.grant {
+            Grant::Revoking { .. } | Grant::Unrevoked { .. } => true,
+            Grant::Closed { reason } => reason.is_by_the_app(),
+            Grant::Unlinked
+            | Grant::Linked
+            | Grant::Refreshing { .. }
+            | Grant::Uncertain
+            | Grant::Suspect => false,
+        }
+    }
+
     /// Nothing is open: both tokens are good for all that is known.
     const fn is_at_peace(&self) -> bool {
         self.doubt.is_clear() && self.held.access_for > 0

@@ -1,6 +1,8 @@
 //! A phase with the bytes that it speaks of. It parses, decides, copies, moves, in that order, so an error leaves it as it
 //! was (I7).
 
+use core::cmp::Ordering;
+
 use zeroize::Zeroize;
 
 use crate::answer::{Answer, Text};
@@ -664,22 +666,15 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         &self.correlation
     }
 
-    /// Explains an `invalid_grant`, or the end that followed from it (EXC-4, REF-5).
+    /// Explains an `invalid_grant`, or the end that followed from it (EXC-4, REF-5). `None` before the first consent, and
+    /// where the app gave the grant up itself.
     #[must_use]
-    pub fn diagnosis(&self, app: &App<'_>, now: Time, around: Surroundings) -> Option<Diagnosis> {
+    pub fn diagnosis(&self, now: Time, around: Surroundings) -> Option<Diagnosis> {
         match (self.phase.consent, self.phase.grant) {
-            (Consent::Over { refused: true, .. }, _) => {
-                Some(Diagnosis::exchange(0, app.provider().policy.code_for))
-            }
-            (
-                _,
-                Grant::Linked
-                | Grant::Refreshing { .. }
-                | Grant::Uncertain
-                | Grant::Suspect
-                | Grant::Closed { .. },
-            ) => Some(Diagnosis::refresh(&self.phase.held, &self.phase.doubt, now, around)),
-            (_, Grant::Unlinked | Grant::Revoking { .. } | Grant::Unrevoked { .. }) => None,
+            (Consent::Over { refused: true, .. }, _) => Some(Diagnosis::exchange()),
+            (_, Grant::Unlinked) => None,
+            _ if self.phase.is_given_up() => None,
+            _ => Some(Diagnosis::refresh(&self.phase.held, &self.phase.doubt, now, around)),
         }
     }
 
@@ -698,15 +693,17 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         Ok(newer)
     }
 
-    /// After a write that was fenced out: takes the stored record, and adds each refresh token that the store never saw as
-    /// a candidate (STA-3, I5). The effects are those of the merged session, which is to be stored anew.
+    /// After a write that was fenced out: takes the stored record, and brings to it what it lacks, each refresh token that
+    /// the store never saw as a candidate (STA-3, I5). The effects are those of the merged session, which is to be stored
+    /// anew, where anything was brought; what is then to be sent, a tick says.
     ///
     /// Where this session is of a later consent than the stored one, it is its successor, as after
     /// [`succeed`](Self::succeed). So it is where the stored one holds a call for lost whose answer came here, and nothing
-    /// was sent since.
+    /// was sent since. Where the app gave the grant up here, the stored one is given up with all that it holds (REV-1).
     ///
     /// # Errors
-    /// As [`Session::restore`], or the stored session has no room for a candidate; this session is then as it was.
+    /// As [`Session::restore`], or the stored session has no room for each of the candidates; this session is then as it
+    /// was.
     pub fn merge<'r>(
         &mut self,
         app: &App<'r>,
@@ -714,33 +711,69 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         record: &'r Record<'r>,
     ) -> Result<Effects, MergeError<'r>> {
         record.verify(app).map_err(MergeError::Record)?;
-        let mut theirs = record.phase.restored();
-        let mut effects = Effects::default();
-        let usable = self.phase.usable().is_some();
-        let ours = match self.phase.grant {
-            // An end that was only concluded here says nothing of tokens that the store never saw.
-            Grant::Closed { reason } if !reason.is_by_the_app() => Some(self.phase.held),
-            _ => self.phase.usable().copied(),
-        };
-        let unseen = match ours {
-            Some(_) if self.phase.generation > theirs.generation => {
-                return self.succeed(app, record).map_err(MergeError::Record);
+        let theirs = record.phase.restored();
+        match self.lead(&theirs, record) {
+            Lead::None => {
+                self.load(app, record).map_err(MergeError::Record)?;
+                Ok(Effects::default())
             }
-            Some(_) if usable && self.answered_since(&theirs, record) => {
+            Lead::Consent => self.succeed(app, record).map_err(MergeError::Record),
+            Lead::Answer => {
                 self.phase.supersede(&theirs);
-                return Ok(Effects { store: Some(self.phase.revision), ..effects });
+                Ok(Effects { store: Some(self.phase.revision), ..Effects::default() })
             }
-            Some(_) if self.phase.generation == theirs.generation => self.unseen(record),
-            _ => [const { Secret::new() }; HELD],
-        };
+            Lead::Revocation => self.give_up(app, now, &theirs, record),
+            Lead::Tokens => self.bring(app, now, theirs, record),
+        }
+    }
+
+    /// What this session has that the stored one lacks.
+    fn lead(&self, theirs: &Phase, record: &Record<'_>) -> Lead {
+        let ours = &self.phase;
+        match ours.generation.cmp(&theirs.generation) {
+            _ if matches!(ours.grant, Grant::Unlinked) => Lead::None,
+            Ordering::Less => Lead::None,
+            Ordering::Greater => Lead::Consent,
+            Ordering::Equal if ours.is_given_up() && theirs.is_given_up() => Lead::None,
+            Ordering::Equal if ours.is_given_up() => Lead::Revocation,
+            Ordering::Equal if ours.usable().is_some() && self.answered_since(theirs, record) => Lead::Answer,
+            // An end that was only concluded here says nothing of tokens that the store never saw.
+            Ordering::Equal => Lead::Tokens,
+        }
+    }
+
+    /// The stored session, given up as the app has given this one up: its own tokens are revoked, with the next tick.
+    fn give_up<'r>(
+        &mut self,
+        app: &App<'r>,
+        now: Time,
+        theirs: &Phase,
+        record: &'r Record<'r>,
+    ) -> Result<Effects, MergeError<'r>> {
+        let step = step(&app.provider().policy, theirs, now, Event::Revoke).map_err(MergeError::Refused)?;
+        self.load(app, record).map_err(MergeError::Record)?;
+        self.follow(app, step.bytes, Incoming::default());
+        self.phase = Phase { unsaved: true, ..step.phase.restored() };
+        Ok(Effects { send: None, ..step.effects })
+    }
+
+    /// The stored session with each refresh token that it never saw, or none of them.
+    fn bring<'r>(
+        &mut self,
+        app: &App<'r>,
+        now: Time,
+        mut theirs: Phase,
+        record: &'r Record<'r>,
+    ) -> Result<Effects, MergeError<'r>> {
+        let unseen = self.unseen(record);
+        let Held { issued_at, access_for, refresh_for, hard_for, .. } = self.phase.held;
+        let issued = Issued { access_for, refresh_for, hard_for, refresh: Rotation::New };
+        let mut effects = Effects::default();
         let mut moves = [Bytes::Keep; HELD];
         for ((unseen, lost_since), bytes) in unseen.iter().zip(self.phase.doubt.lost).zip(&mut moves) {
-            let Some(&Held { issued_at, access_for, refresh_for, hard_for, .. }) =
-                ours.as_ref().filter(|_| !unseen.is_empty())
-            else {
+            if unseen.is_empty() {
                 continue;
-            };
-            let issued = Issued { access_for, refresh_for, hard_for, refresh: Rotation::New };
+            }
             let event = Event::Candidate { issued_at, lost_since, issued };
             let step = step(&app.provider().policy, &theirs, now, event).map_err(MergeError::Refused)?;
             // That the first took the place of what is stored is more than that another was kept beside it.
@@ -760,7 +793,6 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
     /// Whether the answer to the latest call that they know of came here, and left the tokens as they are there. That call
     /// was only sent with its intent stored, so theirs is what became of this one's own record, and nobody has sent since.
     fn answered_since(&self, theirs: &Phase, record: &Record<'_>) -> bool {
-        let ended_by_the_app = matches!(theirs.grant, Grant::Closed { reason } if reason.is_by_the_app());
         let is_held = |token: Token<'_>| {
             let mut held = [&self.refresh].into_iter().chain(&self.candidates);
             held.any(|held| token.bytes().eq(held.as_bytes().iter().copied()))
@@ -769,7 +801,7 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
             && theirs.held.serial < self.phase.held.serial
             && theirs.calls <= self.phase.held.serial
             && matches!(theirs.consent, Consent::None | Consent::Over { .. })
-            && !ended_by_the_app
+            && !theirs.is_given_up()
             && record.refresh_tokens().all(is_held)
     }
 
@@ -795,6 +827,19 @@ impl<const A: usize, const R: usize, const C: usize> Session<A, R, C> {
         self.phase.follow(&record.phase);
         Ok(Effects { store: Some(self.phase.revision), ..Effects::default() })
     }
+}
+
+/// What a session has that was fenced out, and the stored one lacks.
+enum Lead {
+    None,
+    /// It is of a later consent.
+    Consent,
+    /// The answer to a call that the stored one holds for lost.
+    Answer,
+    /// The app gave the grant up.
+    Revocation,
+    /// Perhaps refresh tokens.
+    Tokens,
 }
 
 /// Why two sessions could not be merged. Nothing of either is lost.

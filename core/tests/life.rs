@@ -183,6 +183,57 @@ fn a_grant_that_the_app_gave_up_does_not_live_again() {
     assert_eq!(ours.phase().grant, Grant::Closed { reason: Reason::Revoked });
 }
 
+/// REV-1: a revocation that no store has taken is not lost where another process has refreshed meanwhile: what that one
+/// got is revoked in its turn, once the intent is stored (I2).
+#[test]
+fn a_revocation_that_was_never_stored_holds_for_the_stored_tokens_as_well() {
+    let app = app();
+    let now = START.plus(5_000);
+    let body = r#"{"token_type":"bearer","access_token":"AT2","refresh_token":"RT2","expires_in":3600}"#;
+    let refreshed = {
+        let mut theirs = linked(&app);
+        let call = theirs.handle(&app, now, Input::Refresh).unwrap().send.unwrap();
+        let effects = theirs.handle(&app, now, Input::Answer(call, answer(200, body))).unwrap();
+        save(&mut theirs, &app, now, effects);
+        stored(&theirs, &app)
+    };
+    let record = Record::read(&refreshed).unwrap();
+    for is_answered in [false, true] {
+        let mut ours = linked(&app);
+        let call = ours.handle(&app, now, Input::Revoke).unwrap().send.unwrap();
+        if is_answered {
+            let _ = ours.handle(&app, now, Input::Answer(call, answer(200, ""))).unwrap();
+        }
+        let effects = ours.merge(&app, now, &record).unwrap();
+        assert!(matches!(ours.phase().grant, Grant::Unrevoked { .. }), "{:?}", ours.phase());
+        assert_eq!((effects.send, ours.access_token(now).map(|_| ())), (None, None));
+        assert_eq!(ours.due(&app), Due::Store);
+        save(&mut ours, &app, now, effects);
+        let effects = ours.handle(&app, now, Input::Tick).unwrap();
+        let call = effects.send.expect("due at once");
+        save(&mut ours, &app, now, effects);
+        let mut sent = [0; 1_000];
+        let sent = ours.request(&app, call).unwrap().write(&mut sent).unwrap();
+        assert!(sent.body().contains("RT2"), "the token that works is revoked");
+    }
+    // Whoever was given up already, or connected again since, is not given up once more.
+    let mut ours = linked(&app);
+    let _ = ours.handle(&app, now, Input::Revoke).unwrap();
+    let mut theirs: Session = Session::restore(&app, &record).unwrap();
+    let given_up = theirs.handle(&app, now, Input::Revoke).unwrap();
+    save(&mut theirs, &app, now, given_up);
+    let given_up = stored(&theirs, &app);
+    assert_eq!(ours.merge(&app, now, &Record::read(&given_up).unwrap()), Ok(Effects::default()));
+    let mut ours = linked(&app);
+    let mut again = linked(&app);
+    let successor = again.succeed(&app, &record).unwrap();
+    save(&mut again, &app, now, successor);
+    let again = stored(&again, &app);
+    let _ = ours.handle(&app, now, Input::Revoke).unwrap();
+    assert_eq!(ours.merge(&app, now, &Record::read(&again).unwrap()), Ok(Effects::default()));
+    assert!(ours.phase().usable().is_some(), "{:?}", ours.phase());
+}
+
 /// I5: each token that the store never saw is brought home, candidates among them; merging twice drops none.
 #[test]
 fn every_token_that_the_store_never_saw_is_kept() {

@@ -469,7 +469,7 @@ impl Driver<'_> {
             others += u32::from(matches!(other.session.phase().grant, State::Suspect));
         }
         let around = Surroundings { others_refused: (!alone).then_some(others), store_is_newer: Some(false) };
-        Ok(grant.session.diagnosis(self.app, self.now(), around))
+        Ok(grant.session.diagnosis(self.now(), around))
     }
 }
 

@@ -19,8 +19,17 @@ pub type Verdict = Result<(), String>;
 pub type Check = fn(&World) -> Verdict;
 
 /// All that judge a log alone. [`l1`] lives on, and comes last.
-pub const ALL: [(&str, Check); 8] =
-    [("I1", i1), ("I2", i2), ("I3", i3), ("I4", i4), ("I5", i5), ("I6", i6), ("I7", i7), ("I8", i8)];
+pub const ALL: [(&str, Check); 9] = [
+    ("I1", i1),
+    ("I2", i2),
+    ("I3", i3),
+    ("I4", i4),
+    ("I5", i5),
+    ("I6", i6),
+    ("I7", i7),
+    ("I8", i8),
+    ("REV-1", rev_1),
+];
 
 /// Judges a world by every invariant, and then by L1.
 ///
@@ -448,8 +457,9 @@ impl Tokens {
         })?;
         // What the record held may not be sent any more, or is of an older grant.
         let told = merge.outcome.as_ref().ok().and_then(|effects| effects.tell);
-        let replaced =
-            matches!(told, Some(Tell::Refreshed(_))) || merge.before.generation > merge.theirs.generation;
+        let replaced = matches!(told, Some(Tell::Refreshed(_)))
+            || merge.before.generation > merge.theirs.generation
+            || by_the_app(&merge.after);
         let theirs = merge.stored.iter().find(|token| !merge.held.contains(token));
         require(merge.outcome.is_err() || replaced || merge.after == merge.before || theirs.is_none(), || {
             format!("{:?} at {} dropped a token of the record", merge.how, merge.at)
@@ -492,6 +502,20 @@ pub fn i7(world: &World) -> Verdict {
     for merge in merges(world) {
         require(!merge.impure, || {
             format!("{:?} at {} was refused and changed something", merge.how, merge.at)
+        })?;
+    }
+    Ok(())
+}
+
+/// Whom the app has given up is given up in what it is merged with, unless a consent has come since (REV-1).
+///
+/// # Errors
+/// A revocation was forgotten.
+pub fn rev_1(world: &World) -> Verdict {
+    for merge in merges(world).filter(|merge| merge.how == How::Merged && merge.outcome.is_ok()) {
+        let holds = !by_the_app(&merge.before) || merge.theirs.generation > merge.before.generation;
+        require(holds || by_the_app(&merge.after), || {
+            format!("a merge at {} forgot a revocation", merge.at)
         })?;
     }
     Ok(())

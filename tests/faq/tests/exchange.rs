@@ -215,7 +215,7 @@ mod exc_4 {
             let _ = world.callback(&back).unwrap();
             let diagnosis = world
                 .session
-                .diagnosis(&world.app, world.now(), Surroundings::default())
+                .diagnosis(world.now(), Surroundings::default())
                 .expect("an exchange that was refused is explained");
             let order: Vec<Kind> = diagnosis.causes().map(|cause| cause.kind).collect();
             // What this library makes impossible comes last, each group in the FAQ's order.
@@ -225,9 +225,9 @@ mod exc_4 {
                     Kind::RedirectUriDiffers,
                     Kind::OtherEnvironment,
                     Kind::CodeUsedBefore,
+                    Kind::CodeExpired,
                     Kind::RedirectUriHasQuery,
                     Kind::OtherCodeParameter,
-                    Kind::CodeExpired,
                 ]
             );
             for cause in diagnosis.causes() {
@@ -244,12 +244,12 @@ mod exc_4 {
         let world = World::linked(MODELS[0]);
         assert!(matches!(world.session.phase().consent, Consent::None));
         let mut world = World::new(MODELS[0]);
-        let none = world.session.diagnosis(&world.app, world.now(), Surroundings::default());
+        let none = world.session.diagnosis(world.now(), Surroundings::default());
         assert_eq!(none, None);
         let url = world.ask(REDIRECT, Scopes::ACCOUNTING).unwrap();
         let back = world.decide(&url, Decision::Deny).unwrap();
         let _ = world.callback(&back).unwrap();
-        assert_eq!(world.session.diagnosis(&world.app, world.now(), Surroundings::default()), None);
+        assert_eq!(world.session.diagnosis(world.now(), Surroundings::default()), None);
     }
 }
 
@@ -283,7 +283,7 @@ mod exc_5 {
         world.link(Scopes::ACCOUNTING);
         world.wait(1);
         world.settle();
-        let diagnosis = world.session.diagnosis(&world.app, world.now(), Surroundings::default()).unwrap();
+        let diagnosis = world.session.diagnosis(world.now(), Surroundings::default()).unwrap();
         let first = diagnosis.causes().next().unwrap();
         assert_eq!((first.kind, first.weight), (Kind::ExchangedTwice, Weight::Likely));
     }

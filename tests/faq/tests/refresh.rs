@@ -289,7 +289,7 @@ mod ref_5 {
     use super::*;
 
     fn first(world: &World, around: Surroundings) -> (Kind, Weight) {
-        let diagnosis = world.session.diagnosis(&world.app, world.now(), around).expect("it is explained");
+        let diagnosis = world.session.diagnosis(world.now(), around).expect("it is explained");
         assert_eq!(diagnosis.causes().count(), 6);
         let cause = diagnosis.causes().next().unwrap();
         (cause.kind, cause.weight)
@@ -335,7 +335,7 @@ mod ref_5 {
         world.wait(HOUR);
         world.faults.push_back(Fault::InvalidGrant);
         let _ = world.demand();
-        let diagnosis = world.session.diagnosis(&world.app, world.now(), Surroundings::default()).unwrap();
+        let diagnosis = world.session.diagnosis(world.now(), Surroundings::default()).unwrap();
         let order: Vec<Kind> = diagnosis.causes().map(|cause| cause.kind).collect();
         assert_eq!(
             order,

@@ -410,7 +410,7 @@ mod rendered {
         shown(&glass.0.phase());
         shown(&glass.0.access_token(NOW));
         shown(&glass.0.due(app));
-        shown(&glass.0.diagnosis(app, NOW, evergrant::diagnosis::Surroundings::default()));
+        shown(&glass.0.diagnosis(NOW, evergrant::diagnosis::Surroundings::default()));
         let text = faq::world::text(&glass.0.record(app));
         let record = Record::read(text.as_bytes()).unwrap();
         shown(&record);

@@ -133,7 +133,7 @@ fn views(session: &Small, app: &App<'_>, now: Time) {
         ));
     }
     let around = any(Surroundings::default());
-    if let Some(diagnosis) = black_box(session.diagnosis(app, now, around)) {
+    if let Some(diagnosis) = black_box(session.diagnosis(now, around)) {
         for cause in diagnosis.causes() {
             let Cause { kind, .. } = any(*cause);
             black_box(kind.way_out());
