@@ -1,36 +1,17 @@
 //! What is told: no token, no code and no client secret (I6) in any event, error, metric or rendering; no metric with a label for a
 //! grant; and each warning once.
 
+#[allow(unreachable_pub)]
+mod captured;
 mod common;
 
-use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use captured::Captured;
 use common::*;
 use evergrant_emulator::authority::{Lifetimes, Policy as Rotation};
 use evergrant_keeper::Error;
 use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-use tracing_subscriber::fmt::MakeWriter;
-
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Captured {
-    type Writer = Self;
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 /// Counters by name and labels.
 #[derive(Clone, Default)]
@@ -103,12 +84,7 @@ async fn the_hard_end_is_warned_of_five_times_and_then_the_user_is_needed() {
 #[tokio::test(start_paused = true)]
 async fn nothing_that_is_told_holds_a_secret() {
     let captured = Captured::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(captured.clone())
-        .with_ansi(false)
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = tracing::subscriber::set_default(captured.subscriber());
     let counted = Counted::default();
     let _counting = metrics::set_default_local_recorder(&counted);
     let (world, store) = (World::new(Rotation::GRACE), Shaky::new());
@@ -143,7 +119,7 @@ async fn nothing_that_is_told_holds_a_secret() {
     let error = keeper.access_token(&realm(0)).await.unwrap_err();
     told += &format!("{error:?} {error} {keeper:?} {:?}", keeper.status());
     secrets.extend(world.sent.lock().unwrap().iter().map(|sent| sent.secret.clone()));
-    told += &String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    told += &captured.text();
     let metrics = format!("{:?}", counted.0.lock().unwrap());
     assert!(metrics.contains("evergrant_requests_total") && metrics.contains("evergrant_ready"), "{metrics}");
     assert!((0..4).all(|number| !metrics.contains(&realm(number))), "a label for a grant: {metrics}");

@@ -25,6 +25,20 @@ pub(crate) fn debian(command: &str, packages: &[&str]) -> Result<(), String> {
     if succeeds(command, &["--version"]) { Ok(()) } else { Err(refused("it still does not run".into())) }
 }
 
+/// cargo-fuzz, and the nightly compiler that it works with.
+pub(crate) fn fuzzer() -> Result<(), String> {
+    debian("c++", &["g++"])?;
+    if !succeeds("rustup", &["run", "nightly", "rustc", "--version"]) {
+        say("no nightly compiler is there: installing it");
+        run(Command::new("rustup").args(["toolchain", "install", "nightly", "--profile", "minimal"]))?;
+    }
+    if !succeeds("cargo", &["fuzz", "--version"]) {
+        say("cargo-fuzz is not there: installing it");
+        run(Command::new("cargo").args(["install", "cargo-fuzz", "--locked"]))?;
+    }
+    Ok(())
+}
+
 /// PostgreSQL's server, which Debian keeps outside of the path.
 pub(crate) fn postgres() -> Result<(), String> {
     let in_its_folder = || {

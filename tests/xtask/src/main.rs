@@ -4,6 +4,7 @@
 
 mod bench;
 mod device;
+mod fuzz;
 mod install;
 mod shell;
 mod suites;
@@ -23,6 +24,13 @@ Usage: cargo xtask <command>
   bench --part P… some of it again: instructions, memory, flat, scripts, time, programs
   bench --check   core's instruction counts against tests/bench/recorded.txt
   bench --record  those counts, written anew
+  fuzz [--seconds N] [TARGET…]  every fuzz target, or those named, ten minutes each; the guide's table
+
+Commands of their own, each with its figures in the guide (core/src/guide/rules.md, model.md):
+  cargo test -p faq                            every rule, and the gate that finds one without a test
+  cargo run -p faq --bin breaks                every rule broken on purpose, and caught by its own test
+  cargo test -p model                          a slice of each search; the fuzzers' corpora on stable
+  cargo run --release -p model -- --deep       the searches whole
 ";
 
 fn main() -> ExitCode {
@@ -38,6 +46,7 @@ fn main() -> ExitCode {
         ["bench", "--part", parts @ ..] if !parts.is_empty() => bench::parts(parts),
         ["bench", "--check"] => bench::counts("check"),
         ["bench", "--record"] => bench::counts("record"),
+        ["fuzz", arguments @ ..] => fuzz::fuzz(arguments),
         ["suites"] => {
             SUITES.iter().for_each(|suite| println!("{:<12} {}", suite.name, suite.about));
             Ok(())

@@ -9,6 +9,7 @@ use evergrant_emulator::server::{Consent as Answers, Options as EmulatorOptions,
 use evergrant_keeper::{Clock, Consent};
 
 pub const REDIRECT: &str = "http://localhost:8000/callback";
+pub const SECRET: &str = "canary-client-secret";
 pub const REALM: &str = "9341453000000001";
 pub const CONSENT: Consent<'static> =
     Consent { redirect_uri: REDIRECT, scopes: Scopes::ACCOUNTING, binding: b"", name: "" };
@@ -23,7 +24,7 @@ impl Clock for Emulated {
 }
 
 pub fn emulator() -> Arc<Running> {
-    let options = EmulatorOptions::new().sandbox("client", "secret", &[REDIRECT]).consent(Answers::Auto);
+    let options = EmulatorOptions::new().sandbox("client", SECRET, &[REDIRECT]).consent(Answers::Auto);
     Arc::new(Server::start(options).unwrap())
 }
 
@@ -42,7 +43,7 @@ pub fn app(emulator: &Running) -> App<'static> {
     }));
     let keys = Keys {
         client_id: "client",
-        client_secret: ClientSecret::new("secret"),
+        client_secret: ClientSecret::new(SECRET),
         redirect_uris: &[REDIRECT],
         further_scopes: &[],
         state_key: Some(StateKey::new(&[9; 32])),
