@@ -1409,8 +1409,12 @@ impl Move<'_> {
             if doubt.hint == Hint::None { self.policy.refusals } else { self.policy.refusals.min(2) };
         self.phase.doubt.refusals = refusals;
         self.phase.doubt.tries = 0;
-        if refusals >= enough || self.sendable().is_none() {
+        if refusals >= enough {
             return self.close(doubt.reason());
+        }
+        // Not confirmed, and never to be: no token held may be sent again (STA-4).
+        if self.sendable().is_none() {
+            return self.close(Reason::AnswerLost);
         }
         let retry_at = self.in_time(backoff(PROBE_FIRST, 2, refusals.saturating_sub(1), PROBE_MOST));
         self.phase.doubt.not_before = retry_at;
