@@ -37,6 +37,14 @@ pub fn due_at(policy: &Policy, phase: &Phase, now: Time, seed: u64) -> Option<Ti
     Some(next_warning(held, now).map_or(moved, |warning| warning.min(moved)))
 }
 
+/// Whether a row that came up at `due_at` came for a warning alone: somebody is told, and nothing need be sent. The renewal is another
+/// moment, and still to come.
+#[must_use]
+pub fn only_warns(policy: &Policy, phase: &Phase, due_at: Time, now: Time, seed: u64) -> bool {
+    let warned_of = at_rest(phase).and_then(|held| next_warning(held, due_at.minus(1)));
+    warned_of == Some(due_at) && self::due_at(policy, phase, now, seed).is_none_or(|next| next > now)
+}
+
 /// Nothing is open: its access token works, and no answer is missing.
 fn is_quiet(held: &Held, doubt: &Doubt) -> bool {
     held.access_for > 0
@@ -55,6 +63,18 @@ fn at_rest(phase: &Phase) -> Option<&Held> {
 /// Whether the core would let a refresh go out now; a probe is not to be spent on one that must wait anyway.
 pub(crate) fn may_ask(phase: &Phase, now: Time) -> bool {
     at_rest(phase).is_none() || phase.doubt.not_before <= now
+}
+
+/// When what the row holds is lost unless it is refreshed before: the nearest of the token's ends (DUR-3, DUR-6, STA-4). A request that
+/// is under way may be one whose answer is lost. `None` where nothing can be lost.
+#[must_use]
+pub fn ends_at(policy: &Policy, phase: &Phase) -> Option<Time> {
+    let held = phase.usable()?;
+    let last = last_moment(policy, held, &phase.doubt);
+    Some(match phase.grant {
+        Grant::Refreshing { sent_at, .. } => last.min(sent_at.plus(policy.replay_for)),
+        _ => last,
+    })
 }
 
 /// After which the token that is held is worth nothing (DUR-6, STA-4).
@@ -79,11 +99,7 @@ pub enum Urgency {
 /// The urgency of a refresh.
 #[must_use]
 pub fn urgency(policy: &Policy, phase: &Phase, now: Time, demanded: bool) -> Urgency {
-    let last = match (at_rest(phase), phase.usable()) {
-        (Some(held), _) => last_moment(policy, held, &phase.doubt),
-        (None, Some(held)) => held.end(),
-        (None, None) => return Urgency::Demanded,
-    };
+    let Some(last) = ends_at(policy, phase) else { return Urgency::Demanded };
     if last.since(now) <= DYING {
         Urgency::Dying(last)
     } else if demanded {

@@ -15,7 +15,7 @@ use evergrant_keeper::{Builder, Carrier, Clock, Consent, Keeper, Options};
 use evergrant_reqwest::Client;
 use evergrant_vault::{
     AsyncStore, Claim, Commit, Due, Error as StoreError, Fingerprint, KeyUse, Lease, Loaded, Memory, Name,
-    OnThreads, Pending, Removal, Resealed, Row, Spend, Then, Write,
+    OnThreads, Owner, Pending, Removal, Resealed, Row, Spend, Then, Write,
 };
 use evergrant_wire::{Answer, Failure, Reply};
 use faq::bridge::{Letter, browse, callback_url, carry_out};
@@ -288,11 +288,17 @@ impl AsyncStore for Shaky {
     fn list<'a>(&'a self, after: Option<&'a Name>, limit: usize) -> Pending<'a, Vec<Row>> {
         Box::pin(self.up(self.store.list(after, limit)))
     }
-    fn due(&self, now: u64, limit: usize) -> Pending<'_, Vec<Row>> {
-        Box::pin(self.up(self.store.due(now, limit)))
+    fn due<'a>(&'a self, now: u64, owner: Owner<'a>, limit: usize) -> Pending<'a, Vec<Row>> {
+        Box::pin(self.up(self.store.due(now, owner, limit)))
     }
-    fn claim_due(&self, now: u64, limit: usize, lease_seconds: u32) -> Pending<'_, Vec<Due>> {
-        Box::pin(self.up(self.store.claim_due(now, limit, lease_seconds)))
+    fn claim_due<'a>(
+        &'a self,
+        now: u64,
+        owner: Owner<'a>,
+        limit: usize,
+        lease_seconds: u32,
+    ) -> Pending<'a, Vec<Due>> {
+        Box::pin(self.up(self.store.claim_due(now, owner, limit, lease_seconds)))
     }
     fn keys_in_use(&self) -> Pending<'_, Vec<KeyUse>> {
         Box::pin(self.up(self.store.keys_in_use()))
