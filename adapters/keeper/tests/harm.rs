@@ -7,8 +7,8 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use common::*;
 use evergrant::{Record, phase::Grant};
@@ -65,9 +65,17 @@ async fn life(seed: u64) {
     let mut dice = Dice(seed * 2_654_435_761 + 1);
     let mut harming = Dice(seed + 77);
     let (watching, rows) = (Arc::clone(&world), store.clone());
+    // A store that goes away while a request is on the wire: what comes back finds it gone.
+    let downs =
+        Arc::new(Mutex::new(processes.iter().map(|process| Arc::clone(&process.down)).collect::<Vec<_>>()));
+    let cut = Arc::clone(&downs);
     world.harm(move |letter| {
         if !is_intended(&rows, letter) {
             watching.wrong(format!("sent without an intent at {}", watching.time().unix()));
+        }
+        if harming.roll(20) == 0 {
+            let at = harming.roll(PROCESSES as u64) as usize;
+            cut.lock().unwrap()[at].store(true, Ordering::SeqCst);
         }
         match harming.roll(100) {
             0..=5 if !hard => Harm::LostAfter,
@@ -80,7 +88,7 @@ async fn life(seed: u64) {
     });
     for step in 0..1_500_u64 {
         for process in &mut processes {
-            if step >= process.up_at {
+            if step >= process.up_at && dice.roll(3) > 0 {
                 process.down.store(false, Ordering::SeqCst);
             }
         }
@@ -94,6 +102,7 @@ async fn life(seed: u64) {
             2 => {
                 processes[at].keeper.shutdown().await;
                 processes[at] = start(at);
+                downs.lock().unwrap()[at] = Arc::clone(&processes[at].down);
             }
             _ => {}
         }
@@ -103,10 +112,10 @@ async fn life(seed: u64) {
             let (world, store) = (Arc::clone(&world), store.clone());
             tokio::spawn(async move {
                 let asked = keeper.access_token(&realm(number)).await;
-                judge(&world, &store, number, &asked);
+                judge(&world, &store, number, hard, &asked);
                 if let (Ok(token), true) = (asked, token) {
                     let again = keeper.rejected(&realm(number), &token).await;
-                    judge(&world, &store, number, &again);
+                    judge(&world, &store, number, hard, &again);
                 }
             });
         }
@@ -141,8 +150,9 @@ fn is_intended(store: &Shaky, letter: &faq::bridge::Letter) -> bool {
     })
 }
 
-/// What may be told to whoever asks, in the middle of it.
-fn judge(world: &World, store: &Shaky, number: u64, told: &Result<AccessToken, Error>) {
+/// What may be told to whoever asks, in the middle of it. Where the old token dies at once, the new one may be in another process that is
+/// cut off from the store: then a grant seems to have ended until that one is back.
+fn judge(world: &World, store: &Shaky, number: u64, hard: bool, told: &Result<AccessToken, Error>) {
     match told {
         Ok(token) if !world.works(token.expose()) => {
             world.wrong(format!("grant {number}: a token that does not work"))
@@ -150,7 +160,7 @@ fn judge(world: &World, store: &Shaky, number: u64, told: &Result<AccessToken, E
         Ok(token) if !store.holds(&name(&realm(number)), token.expose()) => {
             world.wrong(format!("grant {number}: a token that is not durable"));
         }
-        Err(error @ (Error::ConsentNeeded { .. } | Error::NotConnected)) => {
+        Err(error @ (Error::ConsentNeeded { .. } | Error::NotConnected)) if !hard => {
             world.wrong(format!("grant {number}: {error}"));
         }
         _ => {}
