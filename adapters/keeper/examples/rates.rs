@@ -11,6 +11,8 @@
 //!
 //! The authority is in this process: no HTTP is in the figures. Each refresh is of another grant, as in a fleet.
 
+#![allow(clippy::print_stderr)] // what is measured just now, beside the table
+
 use std::fmt;
 use std::future::Future;
 use std::io::{BufRead, BufReader};
