@@ -228,6 +228,29 @@ mod tests {
     }
 
     #[test]
+    fn a_row_that_comes_up_for_a_warning_is_not_renewed_unless_that_is_due_as_well() {
+        let held = Held { hard_for: 185 * DAY, ..held() };
+        let (phase, seed) = (linked(held, Doubt::default()), 1);
+        let warned = due_at(&POLICY, &phase, NOW, seed).unwrap();
+        assert!(only_warns(&POLICY, &phase, warned, warned, seed));
+        let renewed = due_at(&POLICY, &phase, warned, seed).unwrap();
+        assert!(renewed > warned.plus(50 * DAY) && !only_warns(&POLICY, &phase, renewed, renewed, seed));
+        assert!(!only_warns(&POLICY, &phase, warned, renewed, seed), "it was passed over for too long");
+    }
+
+    /// STA-4: a request that is under way may be one whose answer is lost.
+    #[test]
+    fn a_row_ends_with_its_token_or_a_day_after_the_first_answer_that_is_missing() {
+        let end = |grant, doubt| {
+            ends_at(&POLICY, &Phase { grant, held: held(), doubt, ..Phase::NEW }).map(|at| at.since(NOW))
+        };
+        assert_eq!(end(Grant::Linked, Doubt::default()), Some(100 * DAY));
+        let lost = Doubt { lost: [NOW, Time::UNSET, Time::UNSET], ..Doubt::default() };
+        assert_eq!(end(Grant::Uncertain, lost), Some(POLICY.replay_for));
+        assert_eq!(ends_at(&POLICY, &Phase::NEW), None);
+    }
+
+    #[test]
     fn the_rolling_end_is_warned_of_where_renewal_fails_and_not_with_every_short_token() {
         assert_eq!(warning(&held(), NOW.plus(89 * DAY)), None);
         assert_eq!(warning(&held(), NOW.plus(95 * DAY)), Some(Warning { end: End::Rolling, days: 7 }));
