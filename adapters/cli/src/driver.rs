@@ -454,7 +454,8 @@ impl Driver<'_> {
             Due::Tick(at) => Some(at.unix()),
             Due::Store | Due::Consent => None,
         };
-        Write { record: bytes, revision: phase.revision, due_at }
+        let ends_at = phase.usable().map(|held| held.end().unix());
+        Write { record: bytes, revision: phase.revision, due_at, ends_at }
     }
 
     // --------------------------------------------------------------------------------------------------- diagnosis

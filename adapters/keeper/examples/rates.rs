@@ -6,10 +6,14 @@
 //!
 //! Tokens served from memory; refreshes on SQLite and on PostgreSQL (with `fsync`, as shipped) with 1, 16 and 64 callers, before an
 //! authority that answers at once and one that takes 300 ms; and what the bare database does for the two statements of a refresh, the
-//! claim and the commit: the vault's own SQL on the vault's own rows, without sealing and without anything read.
+//! claim and the commit, with as many connections: the vault's own SQL on the vault's own rows, without sealing and without anything
+//! read. SQLite has one writer at a time: more connections wait for each other.
 //!
 //! The authority is in this process: no HTTP is in the figures. Each refresh is of another grant, as in a fleet.
 
+#![allow(clippy::print_stderr)] // what is measured just now, beside the table
+
+use std::fmt;
 use std::future::Future;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -42,37 +46,77 @@ const ACCESS_TOKEN: usize = 1_000;
 async fn main() -> Result<(), Error> {
     let home = tempfile::tempdir()?;
     let path = home.path().join("vault.db");
-    println!("| | callers | a second |\n| --- | --- | --- |");
-    row("the disk: 4 KiB written in place and made durable", 1, disk(home.path())?);
+    let mut table = Table::default();
+    table.row("The disk: 4 KiB written in place and made durable", 1, disk(home.path())?);
     let world = Arc::new(World::default());
     let store = OnThreads::new(Sqlite::open(&path, keys()?)?);
-    measure(&world, "SQLite", store).await?;
-    let bare = tokio::task::spawn_blocking(move || bare_sqlite(&path)).await??;
-    row("SQLite, bare: claim and commit", 1, bare);
-    row("the disk, once more", 1, disk(home.path())?);
+    measure(&mut table, &world, "SQLite", store).await?;
+    for callers in CALLERS {
+        let path = path.clone();
+        let bare = tokio::task::spawn_blocking(move || bare_sqlite(&path, callers)).await??;
+        table.row("SQLite, bare: claim and commit", callers, bare);
+    }
+    table.row("The disk, once more", 1, disk(home.path())?);
+    match Database::start() {
+        Some(database) => measure_postgres(&mut table, &database).await?,
+        None => {
+            eprintln!("PostgreSQL is left out: there is none here (`cargo xtask test postgres` installs it)")
+        }
+    }
+    print!("{table}");
+    Ok(())
+}
 
-    let Some(database) = Database::start() else {
-        println!(
-            "| PostgreSQL: left out, as there is none here (`cargo xtask test postgres` installs it) | | |"
-        );
-        return Ok(());
-    };
+async fn measure_postgres(table: &mut Table, database: &Database) -> Result<(), Error> {
     let mut options = PostgresOptions::default();
     options.clock = VaultClock::Caller;
     let world = Arc::new(World::default());
-    measure(&world, "PostgreSQL", Postgres::open(&database.url, keys()?, options).await?).await?;
+    measure(table, &world, "PostgreSQL", Postgres::open(&database.url, keys()?, options).await?).await?;
     for callers in CALLERS {
-        row("PostgreSQL, bare: claim and commit", callers, bare_postgres(&database.url, callers).await?);
+        let bare = bare_postgres(&database.url, callers).await?;
+        table.row("PostgreSQL, bare: claim and commit", callers, bare);
     }
     Ok(())
 }
 
-fn row(what: &str, callers: u64, rate: f64) {
-    println!("| {what} | {callers} | {rate:.0} |");
+/// What was measured, by how many callers there were.
+#[derive(Default)]
+struct Table(Vec<(String, [Option<f64>; 3])>);
+
+impl Table {
+    fn row(&mut self, what: &str, callers: u64, rate: f64) {
+        eprintln!("{what}, {callers} at once: {rate:.0} a second");
+        let at = self.0.iter().position(|(named, _)| named == what).unwrap_or(self.0.len());
+        if at == self.0.len() {
+            self.0.push((what.to_owned(), [None; 3]));
+        }
+        let cells = self.0[at].1.iter_mut().zip(CALLERS);
+        cells.filter(|(_, column)| *column == callers).for_each(|(cell, _)| *cell = Some(rate));
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [one, some, many] = CALLERS;
+        writeln!(
+            f,
+            "| A second | {one} caller | {some} callers | {many} callers |\n| --- | --- | --- | --- |"
+        )?;
+        for (what, rates) in &self.0 {
+            let [one, some, many] = rates.map(|rate| rate.map_or(String::new(), |rate| format!("{rate:.0}")));
+            writeln!(f, "| {what} | {one} | {some} | {many} |")?;
+        }
+        Ok(())
+    }
 }
 
 /// Connects the grants, and then takes everything that is measured on one store.
-async fn measure(world: &Arc<World>, name: &str, store: impl AsyncStore + 'static) -> Result<(), Error> {
+async fn measure(
+    table: &mut Table,
+    world: &Arc<World>,
+    name: &str,
+    store: impl AsyncStore + 'static,
+) -> Result<(), Error> {
     let keeper = world.keeper(store)?;
     spread(64, GRANTS, {
         let keeper = keeper.clone();
@@ -82,9 +126,9 @@ async fn measure(world: &Arc<World>, name: &str, store: impl AsyncStore + 'stati
         }
     })
     .await?;
-    for callers in [1, 16] {
+    for callers in CALLERS {
         let rate = served(&keeper, callers).await?;
-        row(&format!("{name}: served from memory"), callers, rate);
+        table.row(&format!("{name}: tokens served from memory"), callers, rate);
     }
     for takes in [Duration::ZERO, Duration::from_millis(300)] {
         for callers in CALLERS {
@@ -107,7 +151,7 @@ async fn measure(world: &Arc<World>, name: &str, store: impl AsyncStore + 'stati
             .await?;
             let refreshes = world.refreshes.load(Ordering::Relaxed) - before;
             let rate = refreshes as f64 / begun.elapsed().as_secs_f64();
-            row(&format!("{name}: refreshes, answered in {} ms", takes.as_millis()), callers, rate);
+            table.row(&format!("{name}: refreshes, answered in {} ms", takes.as_millis()), callers, rate);
         }
     }
     keeper.shutdown().await;
@@ -276,12 +320,34 @@ const NUMBERS: u64 = 1 << 40;
 /// As long as a sealed record.
 const SEALED: usize = 1_250;
 
-fn bare_sqlite(path: &Path) -> Result<f64, Error> {
+/// So many connections, each with rows of its own and one transaction after the other.
+fn bare_sqlite(path: &Path, callers: u64) -> Result<f64, Error> {
+    let numbers = AtomicU64::new(NUMBERS);
+    let begun = Instant::now();
+    let pairs: u64 = std::thread::scope(|scope| {
+        let work = |caller| bare_sqlite_work(path, caller, callers, begun + SPAN, &numbers);
+        let threads: Vec<_> = (0..callers).map(|caller| scope.spawn(move || work(caller))).collect();
+        let done = threads.into_iter().map(|thread| thread.join().map_err(|_| "a thread has panicked")?);
+        done.sum::<Result<u64, Error>>()
+    })?;
+    Ok(pairs as f64 / begun.elapsed().as_secs_f64())
+}
+
+fn bare_sqlite_work(
+    path: &Path,
+    caller: u64,
+    callers: u64,
+    until: Instant,
+    numbers: &AtomicU64,
+) -> Result<u64, Error> {
     let database = rusqlite::Connection::open(path)?;
+    database.busy_timeout(Duration::from_secs(60))?;
     database.execute_batch(include_str!("../../vault/src/sqlite/connection.sql"))?;
     let slots: Vec<(i64, String, String, String)> = database
-        .prepare("SELECT id, app, environment, realm FROM slot WHERE due_at IS NOT NULL")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .prepare("SELECT id, app, environment, realm FROM slot WHERE due_at IS NOT NULL AND id % ?1 = ?2")?
+        .query_map([callers, caller].map(|number| number as i64), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?
         .collect::<Result<_, _>>()?;
     let sealed = vec![7_u8; SEALED];
     // Each is prepared once: nothing is left but what the database itself does.
@@ -290,24 +356,23 @@ fn bare_sqlite(path: &Path) -> Result<f64, Error> {
     let mut claim = database.prepare(include_str!("../../vault/src/sqlite/claim_slot.sql"))?;
     let mut commit = database.prepare(include_str!("../../vault/src/sqlite/commit_slot.sql"))?;
     let mut write = database.prepare(include_str!("../../vault/src/sqlite/write_record.sql"))?;
-    let (begun, mut pairs) = (Instant::now(), 0_u64);
-    let far = 1_900_000_000_i64;
+    let (far, writer, mut pairs) = (1_900_000_000_i64, 7_i64, 0);
     for (id, app, environment, realm) in slots.iter().cycle() {
-        if begun.elapsed() >= SPAN {
+        if Instant::now() >= until {
             break;
         }
-        let number = i64::try_from(NUMBERS + pairs * 2)?;
+        let number = i64::try_from(numbers.fetch_add(2, Ordering::Relaxed))?;
         begin.execute([])?;
-        claim.query_row((app, environment, realm, number, "bare", 90, far, far), |_| Ok(()))?;
+        claim.query_row((app, environment, realm, number, "bare", 90, far, far, far, writer), |_| Ok(()))?;
         write.execute((id, number, 1, &sealed))?;
         end.execute([])?;
         begin.execute([])?;
-        commit.execute((id, number, None::<&str>, 0, 0, far))?;
+        commit.execute((id, number, None::<&str>, 0, 0, far, far, writer))?;
         write.execute((id, number + 1, 1, &sealed))?;
         end.execute([])?;
         pairs += 1;
     }
-    Ok(pairs as f64 / begun.elapsed().as_secs_f64())
+    Ok(pairs)
 }
 
 async fn bare_postgres(url: &str, callers: u64) -> Result<f64, Error> {
@@ -372,6 +437,7 @@ impl Bare {
         let sealed = vec![7_u8; SEALED];
         let (now, due_at, seconds, revision) =
             (Some(1_800_000_000_i64), Some(1_900_000_000_i64), 90_i32, 1_i64);
+        let writer = 7_i64;
         let (holder, nobody, none) = ("bare", None::<&str>, None::<i32>);
         let mut pairs = 0;
         loop {
@@ -395,6 +461,8 @@ impl Bare {
                             &now,
                             &revision,
                             &sealed,
+                            &due_at,
+                            &writer,
                             generation,
                         ],
                     )
@@ -414,6 +482,8 @@ impl Bare {
                             &now,
                             &revision,
                             &sealed,
+                            &due_at,
+                            &writer,
                         ],
                     )
                     .await?;

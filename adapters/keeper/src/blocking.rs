@@ -75,6 +75,15 @@ impl Blocking {
         self.wait(|keeper| async move { keeper.callback(&text, &binding).await })
     }
 
+    /// As [`Keeper::disconnected`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn disconnected(&self, realm: &str) -> Result<(), Error> {
+        let realm = realm.to_owned();
+        self.wait(|keeper| async move { keeper.disconnected(&realm).await })
+    }
+
     /// As [`Keeper::revoke`].
     ///
     /// # Errors

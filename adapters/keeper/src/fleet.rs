@@ -136,7 +136,7 @@ impl Fleet {
             };
             let record = serde_json::to_vec(&changed).ok()?;
             let revision = row.as_ref().map_or(0, |row| row.revision.wrapping_add(1));
-            let write = Write { record: &record, revision, due_at: None };
+            let write = Write { record: &record, revision, due_at: None, ends_at: None };
             let expected = row.map(|row| row.generation);
             let now = inner.now().unix();
             match inner.store.claim(now, &self.name, expected, LEASE_SECONDS, write).await.ok()? {

@@ -162,8 +162,10 @@ impl Inner {
     pub(crate) fn write<'b>(&self, realm: &str, session: &Session, bytes: &'b [u8]) -> Write<'b> {
         let phase: &Phase = session.phase();
         let seed = self.memory.seed(realm);
-        let due = schedule::due_at(&self.app.provider().policy, phase, self.now(), seed);
-        Write { record: bytes, revision: phase.revision, due_at: due.map(Time::unix) }
+        let policy = &self.app.provider().policy;
+        let due_at = schedule::due_at(policy, phase, self.now(), seed).map(Time::unix);
+        let ends_at = schedule::ends_at(policy, phase).map(Time::unix);
+        Write { record: bytes, revision: phase.revision, due_at, ends_at }
     }
 
     /// Holds the session's access token ready, where it has one that may be handed out. It was read from, or written with, the row's
@@ -296,6 +298,8 @@ pub(crate) struct Grant {
     pub(crate) session: Box<Session>,
     /// The write that it was read from; `None` where there is no row yet.
     pub(crate) generation: Option<u64>,
+    /// When the row was to come up by itself.
+    pub(crate) due_at: Option<Time>,
     /// When this process's lease ends; as long ago as can be where it has none.
     pub(crate) lease_until: Time,
 }
@@ -303,12 +307,13 @@ pub(crate) struct Grant {
 impl Grant {
     pub(crate) fn of(inner: &Inner, loaded: &Loaded) -> Result<Self, Error> {
         let session = inner.restore(loaded.record.expose())?;
-        Ok(Self { session, generation: Some(loaded.generation), lease_until: Time::UNSET })
+        let (generation, due_at) = (Some(loaded.generation), loaded.due_at.map(Time::from_unix));
+        Ok(Self { session, generation, due_at, lease_until: Time::UNSET })
     }
 
     /// One that no row is of yet.
     pub(crate) fn new(inner: &Inner) -> Self {
         let session = Box::new(Session::new(&inner.app));
-        Self { session, generation: None, lease_until: Time::UNSET }
+        Self { session, generation: None, due_at: None, lease_until: Time::UNSET }
     }
 }

@@ -1,14 +1,14 @@
-//! The scheduler: what is due is renewed with nobody asking (DUR-8), the nearest death first.
+//! The scheduler: what is due is renewed with nobody asking (DUR-8), the nearest death of all that is due first.
 
 use std::sync::Arc;
 
-use evergrant_vault::Due;
+use evergrant_vault::{Due, Owner};
 use tokio::task::JoinSet;
 
 use crate::inner::{Inner, parse};
 use crate::keeper::renew;
 
-/// Most rows of others that are looked past.
+/// Most rows that this keeper cannot serve that are looked past.
 const FOREIGN_MOST: usize = 4_096;
 
 /// Runs until the keeper closes. It wakes once an hour at least: a clock that was ahead and is put right leaves deadlines years away.
@@ -46,9 +46,10 @@ async fn pass(inner: &Arc<Inner>, foreign: &mut usize) -> Result<bool, crate::Er
     let (at_once, _, _) = inner.gate.counts();
     let own = usize::try_from(at_once).unwrap_or(1).saturating_mul(2).max(16);
     let now = inner.now().unix();
-    let rows = inner.store.claim_due(now, own + *foreign, inner.options.lease_seconds).await?;
+    let owner = Owner { app: &inner.app_text, environment: inner.app.provider().name };
+    let rows = inner.store.claim_due(now, owner, own + *foreign, inner.options.lease_seconds).await?;
     let more = rows.len() >= own + *foreign;
-    let (ours, theirs): (Vec<Due>, Vec<Due>) = rows.into_iter().partition(|due| is_ours(inner, due));
+    let (ours, theirs): (Vec<Due>, Vec<Due>) = rows.into_iter().partition(is_ours);
     for due in &theirs {
         let _ = inner.store.release(&due.lease).await;
     }
@@ -70,13 +71,9 @@ async fn pass(inner: &Arc<Inner>, foreign: &mut usize) -> Result<bool, crate::Er
     Ok(any && more && inner.fleet.held_since().is_none())
 }
 
-/// A grant of this app. Consents that the command keeps in slots of their own are the command's.
-fn is_ours(inner: &Inner, due: &Due) -> bool {
-    let name = due.lease.name();
-    name.app() == inner.app_text
-        && name.environment() == inner.app.provider().name
-        && !name.realm().starts_with("consent:")
-        && opens(due)
+/// A grant. Consents that the command keeps in slots of their own are the command's.
+fn is_ours(due: &Due) -> bool {
+    !due.lease.name().realm().starts_with("consent:") && opens(due)
 }
 
 /// A row that does not open stays leased, so that it does not come again at once.

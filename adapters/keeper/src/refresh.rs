@@ -130,6 +130,10 @@ async fn attempt(
         return Ok(Step::Token(token));
     }
     let policy = &inner.app.provider().policy;
+    if kind == Kind::Due && only_warns(inner, realm, grant) {
+        set_aside(inner, realm, grant, lease).await;
+        return alive(inner, kind, grant).map(Step::Token).ok_or(ended(&grant.session, inner.now()));
+    }
     let urgency = schedule::urgency(policy, grant.session.phase(), inner.now(), kind.is_waited_for());
     let permit = inner.gate.enter(urgency).await;
     // What is under way is finished, and nothing new begun.
@@ -186,6 +190,13 @@ fn fresh(inner: &Inner, realm: &str, kind: Kind, grant: &Grant) -> Option<crate:
         Kind::Due | Kind::Revoke | Kind::Disconnected => false,
     };
     will_do.then(|| inner.publish(realm, &grant.session, grant.generation.unwrap_or_default())).flatten()
+}
+
+/// The row came up so that somebody is warned, and for nothing else.
+fn only_warns(inner: &Inner, realm: &str, grant: &Grant) -> bool {
+    let (policy, phase, now) = (&inner.app.provider().policy, grant.session.phase(), inner.now());
+    let seed = inner.memory.seed(realm);
+    grant.due_at.is_some_and(|due_at| schedule::only_warns(policy, phase, due_at, now, seed))
 }
 
 /// A token that is near its end and works: better than none.
@@ -556,7 +567,8 @@ async fn take_back(
 /// stands there, or the grant was ended for it (STA-4) with no call made since. Whoever went on from the intent has sent the token once
 /// more, and knows better.
 ///
-/// `intent`: as it was written, if it was. `None`: it was, so a call of that number is this session's.
+/// `intent`: as it was written, if it was; another process may have written the same to the letter, in the same second, and sent it.
+/// `None`: it was, so a call of that number is this session's.
 async fn put_right(
     inner: &Inner,
     realm: &str,
@@ -574,7 +586,8 @@ async fn put_right(
                 let _ = grant.session.succeed(&inner.app, &theirs)?;
             }
             State::Refreshing { .. }
-                if is_the_call && intent.is_none_or(|intent| intent == row.record.expose()) => {}
+                if is_the_call
+                    && intent.is_none_or(|intent| row.written_here && intent == row.record.expose()) => {}
             _ => return Ok(()),
         }
         let bytes = inner.bytes(&grant.session)?;

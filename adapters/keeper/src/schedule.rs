@@ -37,6 +37,14 @@ pub fn due_at(policy: &Policy, phase: &Phase, now: Time, seed: u64) -> Option<Ti
     Some(next_warning(held, now).map_or(moved, |warning| warning.min(moved)))
 }
 
+/// Whether a row that came up at `due_at` came for a warning alone: somebody is told, and nothing need be sent. The renewal is another
+/// moment, and still to come.
+#[must_use]
+pub fn only_warns(policy: &Policy, phase: &Phase, due_at: Time, now: Time, seed: u64) -> bool {
+    let warned_of = at_rest(phase).and_then(|held| next_warning(held, due_at.minus(1)));
+    warned_of == Some(due_at) && self::due_at(policy, phase, now, seed).is_none_or(|next| next > now)
+}
+
 /// Nothing is open: its access token works, and no answer is missing.
 fn is_quiet(held: &Held, doubt: &Doubt) -> bool {
     held.access_for > 0
@@ -55,6 +63,18 @@ fn at_rest(phase: &Phase) -> Option<&Held> {
 /// Whether the core would let a refresh go out now; a probe is not to be spent on one that must wait anyway.
 pub(crate) fn may_ask(phase: &Phase, now: Time) -> bool {
     at_rest(phase).is_none() || phase.doubt.not_before <= now
+}
+
+/// When what the row holds is lost unless it is refreshed before: the nearest of the token's ends (DUR-3, DUR-6, STA-4). A request that
+/// is under way may be one whose answer is lost. `None` where nothing can be lost.
+#[must_use]
+pub fn ends_at(policy: &Policy, phase: &Phase) -> Option<Time> {
+    let held = phase.usable()?;
+    let last = last_moment(policy, held, &phase.doubt);
+    Some(match phase.grant {
+        Grant::Refreshing { sent_at, .. } => last.min(sent_at.plus(policy.replay_for)),
+        _ => last,
+    })
 }
 
 /// After which the token that is held is worth nothing (DUR-6, STA-4).
@@ -79,11 +99,7 @@ pub enum Urgency {
 /// The urgency of a refresh.
 #[must_use]
 pub fn urgency(policy: &Policy, phase: &Phase, now: Time, demanded: bool) -> Urgency {
-    let last = match (at_rest(phase), phase.usable()) {
-        (Some(held), _) => last_moment(policy, held, &phase.doubt),
-        (None, Some(held)) => held.end(),
-        (None, None) => return Urgency::Demanded,
-    };
+    let Some(last) = ends_at(policy, phase) else { return Urgency::Demanded };
     if last.since(now) <= DYING {
         Urgency::Dying(last)
     } else if demanded {
@@ -209,6 +225,29 @@ mod tests {
         assert_eq!(warning(&held, due.minus(1)), None);
         assert_eq!(warning(&held, due), Some(Warning { end: End::Hard, days: 180 }));
         assert_eq!(warning(&held, held.hard_end().minus(3)), Some(Warning { end: End::Hard, days: 1 }));
+    }
+
+    #[test]
+    fn a_row_that_comes_up_for_a_warning_is_not_renewed_unless_that_is_due_as_well() {
+        let held = Held { hard_for: 185 * DAY, ..held() };
+        let (phase, seed) = (linked(held, Doubt::default()), 1);
+        let warned = due_at(&POLICY, &phase, NOW, seed).unwrap();
+        assert!(only_warns(&POLICY, &phase, warned, warned, seed));
+        let renewed = due_at(&POLICY, &phase, warned, seed).unwrap();
+        assert!(renewed > warned.plus(50 * DAY) && !only_warns(&POLICY, &phase, renewed, renewed, seed));
+        assert!(!only_warns(&POLICY, &phase, warned, renewed, seed), "it was passed over for too long");
+    }
+
+    /// STA-4: a request that is under way may be one whose answer is lost.
+    #[test]
+    fn a_row_ends_with_its_token_or_a_day_after_the_first_answer_that_is_missing() {
+        let end = |grant, doubt| {
+            ends_at(&POLICY, &Phase { grant, held: held(), doubt, ..Phase::NEW }).map(|at| at.since(NOW))
+        };
+        assert_eq!(end(Grant::Linked, Doubt::default()), Some(100 * DAY));
+        let lost = Doubt { lost: [NOW, Time::UNSET, Time::UNSET], ..Doubt::default() };
+        assert_eq!(end(Grant::Uncertain, lost), Some(POLICY.replay_for));
+        assert_eq!(ends_at(&POLICY, &Phase::NEW), None);
     }
 
     #[test]

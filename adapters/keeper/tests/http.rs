@@ -73,7 +73,13 @@ fn a_program_without_a_runtime_blocks() {
     // Inside of a runtime as well, where `block_on` would panic.
     let inside = tokio::runtime::Builder::new_current_thread().build().unwrap();
     assert!(inside.block_on(async { keeper.access_token(REALM) }).is_ok());
+    emulator.clock().advance(120);
+    // REV-2: anyone can send that redirect. It makes a refresh due, and the grant goes on.
+    keeper.disconnected(REALM).unwrap();
+    assert_eq!(refreshes(&emulator), 2);
+    assert!(keeper.access_token(REALM).is_ok());
     keeper.shutdown();
+    assert!(matches!(keeper.disconnected(REALM), Err(Error::ShuttingDown)));
     assert!(!keeper.status().unwrap().ready);
 }
 

@@ -289,6 +289,53 @@ async fn a_grant_that_another_process_ended_for_a_call_that_was_never_sent_lives
     assert!(world.works(other.access_token(&realm(1)).await.unwrap().expose()));
 }
 
+/// REF-3: two processes in the same second write the same intent to the letter. The one whose claim failed must not take the other's
+/// for its own, and call what that one has sent unsent.
+#[tokio::test(start_paused = true)]
+async fn an_intent_of_another_process_is_never_taken_back() {
+    let (world, store) = (World::new(Rotation::GRACE), Shaky::new());
+    let [mut own, mut others] = [store.another(), store.another()];
+    for store in [&mut own, &mut others] {
+        store.down = Arc::default();
+        store.before_claim = Arc::new(std::sync::Mutex::new(Box::new(|| false)));
+    }
+    let mut options = options();
+    options.keep_alive = false;
+    let start = |store: &Shaky| builder(&world, store.clone()).options(options.clone()).start().unwrap();
+    let (one, other) = (start(&own), start(&others));
+    connect(&world, &one, &realm(1)).await;
+    seconds(3_600).await;
+    // The first one's claim is lost on the way, and its store is away from then on.
+    let down = Arc::clone(&own.down);
+    own.before_claim(move || !down.swap(true, Ordering::SeqCst));
+    let asked = ask(&one, &realm(1));
+    while !own.down.load(Ordering::SeqCst) {
+        tokio::task::yield_now().await;
+    }
+    // In the same second the other one sends, and dies with the answer on its way.
+    let down = Arc::clone(&others.down);
+    world.harm(move |_| {
+        down.store(true, Ordering::SeqCst);
+        Harm::LostAfter
+    });
+    assert!(other.access_token(&realm(1)).await.is_err());
+    assert!(asked.await.unwrap().is_err());
+    assert_eq!(world.refreshes().len(), 1);
+    let intent = || store.store.inner().load(&name(&realm(1))).unwrap().unwrap().record.expose().to_vec();
+    let before = intent();
+    // The lease has run out, and the first one's store is back. The next request is not answered.
+    seconds(120).await;
+    world.harm(|_| Harm::Status(503));
+    own.before_claim(|| false);
+    own.down.store(false, Ordering::SeqCst);
+    seconds(60).await;
+    drop(one.access_token(&realm(1)).await);
+    let after = intent();
+    let lost = |record: &[u8]| evergrant::Record::read(record).unwrap().phase().doubt.lost_since();
+    assert!(before != after, "it went on");
+    assert_ne!(lost(&after), evergrant::Time::UNSET, "and knows that a request was not answered");
+}
+
 /// An answer without tokens is a word as well: without it the call counts as lost.
 #[tokio::test(start_paused = true)]
 async fn an_answer_without_tokens_is_stored_however_long_the_store_is_away() {

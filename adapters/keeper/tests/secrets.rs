@@ -68,7 +68,10 @@ async fn the_hard_end_is_warned_of_five_times_and_then_the_user_is_needed() {
     let keeper = builder(&world, store).options(options).start().unwrap();
     connect(&world, &keeper, &realm(1)).await;
     // Nobody asks at first, then somebody does by the hour: neither makes it more or fewer.
-    seconds(100 * DAY).await;
+    seconds(21 * DAY).await;
+    assert_eq!(counted.of("evergrant_warnings_total end=hard"), 1, "180 days");
+    assert!(world.refreshes().is_empty(), "a warning is no refresh");
+    seconds(79 * DAY).await;
     for _ in 0..90 * 24 {
         assert!(keeper.access_token(&realm(1)).await.is_ok());
         seconds(3_600).await;

@@ -3,8 +3,8 @@
 use std::{future::Future, pin::Pin};
 
 use crate::{
-    Claim, Commit, Due, Error, Fingerprint, KeyUse, Lease, Loaded, Name, Removal, Resealed, Row, Spend, Then,
-    Write,
+    Claim, Commit, Due, Error, Fingerprint, KeyUse, Lease, Loaded, Name, Owner, Removal, Resealed, Row,
+    Spend, Then, Write,
 };
 
 /// What a verb of an [`AsyncStore`] gives: a future that can be moved between threads.
@@ -47,10 +47,16 @@ pub trait AsyncStore: Send + Sync {
     fn list<'a>(&'a self, after: Option<&'a Name>, limit: usize) -> Pending<'a, Vec<Row>>;
 
     /// As [`Store::due`](crate::Store::due).
-    fn due(&self, now: u64, limit: usize) -> Pending<'_, Vec<Row>>;
+    fn due<'a>(&'a self, now: u64, owner: Owner<'a>, limit: usize) -> Pending<'a, Vec<Row>>;
 
     /// As [`Store::claim_due`](crate::Store::claim_due).
-    fn claim_due(&self, now: u64, limit: usize, lease_seconds: u32) -> Pending<'_, Vec<Due>>;
+    fn claim_due<'a>(
+        &'a self,
+        now: u64,
+        owner: Owner<'a>,
+        limit: usize,
+        lease_seconds: u32,
+    ) -> Pending<'a, Vec<Due>>;
 
     /// As [`Store::keys_in_use`](crate::Store::keys_in_use).
     fn keys_in_use(&self) -> Pending<'_, Vec<KeyUse>>;

@@ -155,7 +155,8 @@ pub fn import(
 impl Imported {
     fn take(&mut self, store: &dyn Store, now: u64, entry: Entry) -> Result<(), Error> {
         let Entry { name, loaded: Loaded { record, revision, due_at, .. } } = entry;
-        let write = Write { record: record.expose(), revision, due_at };
+        // The end is not exported: its rows come first until they are written again.
+        let write = Write { record: record.expose(), revision, due_at, ends_at: None };
         let mut current = store.load(&name);
         loop {
             let there = match current {
@@ -334,7 +335,7 @@ impl Entry {
             bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
             bytes.extend_from_slice(part.as_bytes());
         }
-        let Loaded { record, generation, revision, due_at } = &self.loaded;
+        let Loaded { record, generation, revision, due_at, .. } = &self.loaded;
         bytes.extend_from_slice(&generation.to_le_bytes());
         bytes.extend_from_slice(&revision.to_le_bytes());
         bytes.push(u8::from(due_at.is_some()));
@@ -350,7 +351,8 @@ impl Entry {
         let revision = u32::from_le_bytes(take(&mut rest)?);
         let [has_due_at] = take(&mut rest)?;
         let due_at = Some(u64::from_le_bytes(take(&mut rest)?)).filter(|_| has_due_at == 1);
-        Some(Self { name, loaded: Loaded { record: Record::from(rest), generation, revision, due_at } })
+        let record = Record::from(rest);
+        Some(Self { name, loaded: Loaded { record, generation, revision, due_at, written_here: false } })
     }
 }
 

@@ -180,6 +180,13 @@ pub(crate) fn random_hex(entropy: &mut dyn Entropy) -> Result<String, Error> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// A random number, of which two are never the same.
+pub(crate) fn random_number(entropy: &mut dyn Entropy) -> Result<i64, Error> {
+    let mut bytes = [0; 8];
+    entropy.fill(&mut bytes).map_err(|source| Error::Entropy { source })?;
+    Ok(i64::from_le_bytes(bytes))
+}
+
 fn entries(text: &str) -> impl Iterator<Item = &str> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
     lines

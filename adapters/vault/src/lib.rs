@@ -19,7 +19,7 @@
 //! let expected = vault.load(&row)?.map(|loaded| loaded.generation);
 //!
 //! // 2. Take the lease, and make the intent durable, in one step.
-//! let intent = Write { record: b"refreshing with RT1", revision: 1, due_at: None };
+//! let intent = Write { record: b"refreshing with RT1", revision: 1, due_at: None, ends_at: None };
 //! let lease = match vault.claim(now, &row, expected, 60, intent)? {
 //!     Claim::Claimed(lease) => lease,
 //!     Claim::Held { until } => panic!("wait until {until} at the latest, then load again"),
@@ -29,12 +29,13 @@
 //! // 3. Only now send. No transaction is open meanwhile.
 //!
 //! // 4. The answer is durable before it is used.
-//! let answer = Write { record: b"linked with RT2", revision: 2, due_at: Some(now + 3_000) };
+//! let (due_at, ends_at) = (Some(now + 3_000), Some(now + 100 * 86_400));
+//! let answer = Write { record: b"linked with RT2", revision: 2, due_at, ends_at };
 //! match vault.commit(now + 1, &lease, answer, Then::Release)? {
 //!     Commit::Committed { .. } => {}
 //!     Commit::FencedOut(current) => panic!("merge into {current:?}, under a new lease"),
 //! }
-//! assert_eq!(vault.due(now + 3_000, 10)?[0].name, row);
+//! assert_eq!(vault.due(now + 3_000, row.owner(), 10)?[0].name, row);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -51,7 +52,7 @@
 //! | [`release`](Store::release), [`remove`](Store::remove) | give back, do away with; one's own only (I4) |
 //! | [`spend`](Store::spend) | a code or a signed state, once (EXC-1, I1) |
 //! | [`list`](Store::list), [`due`](Store::due) | what there is, and what asks for attention (I8) |
-//! | [`claim_due`](Store::claim_due) | the leases of what is due, shared out among a fleet (REF-2, I8) |
+//! | [`claim_due`](Store::claim_due) | the leases of what an app has that is due, the nearest end first, shared out among a fleet (REF-2, I8, APP-3) |
 //! | [`clock`](Store::clock) | the time that all of a fleet live by |
 //! | [`keys_in_use`](Store::keys_in_use), [`reseal`](Store::reseal) | replacing a sealing key |
 //!
@@ -165,6 +166,6 @@ pub use record::{MAX_RECORD_BYTES, Record};
 pub use spill::{Spill, Spilled};
 pub use sqlite::{Options, Sqlite};
 pub use store::{
-    Claim, Commit, Due, Fingerprint, KeyUse, Lease, Loaded, MAX_LEASE_SECONDS, Removal, Resealed, Row, Spend,
-    Store, Then, Write,
+    Claim, Commit, Due, Fingerprint, KeyUse, Lease, Loaded, MAX_LEASE_SECONDS, Owner, Removal, Resealed, Row,
+    Spend, Store, Then, Write,
 };

@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::{
-    Claim, Commit, Due, Error, Fingerprint, KeyUse, Lease, Loaded, Name, Record, Removal, Resealed, Row,
-    Spend, Store, Then, Write, store::lease_end,
+    Claim, Commit, Due, Error, Fingerprint, KeyUse, Lease, Loaded, Name, Owner, Record, Removal, Resealed,
+    Row, Spend, Store, Then, Write, store::lease_end,
 };
 
 /// A [`Store`] that keeps everything in this process, unsealed and wiped on drop.
@@ -47,6 +47,8 @@ struct Shared {
 #[derive(Debug)]
 struct Slot {
     loaded: Loaded,
+    ends_at: Option<u64>,
+    writer: u64,
     epoch: u64,
     lease: Option<Held>,
 }
@@ -120,8 +122,8 @@ impl Shared {
         self.last_number
     }
 
-    fn load(&self, name: &Name) -> Option<Loaded> {
-        self.rows.get(name).map(|slot| slot.loaded.clone())
+    fn load(&self, holder: u64, name: &Name) -> Option<Loaded> {
+        self.rows.get(name).map(|slot| slot.read_by(holder))
     }
 
     /// The end of a lease that a claim has to wait for. A lease that seems to begin in the future, as after the
@@ -135,21 +137,19 @@ impl Shared {
         Some(lease.until)
     }
 
-    /// Rows that are due and whose lease was given back or is `over`, the longest due first.
-    fn due(&self, limit: usize, now: u64, over: impl Fn(&Held) -> bool) -> Vec<Row> {
-        let free = self.rows.iter().filter(|(_, slot)| slot.lease.as_ref().is_none_or(&over));
-        let mut rows: Vec<Row> = free.map(|(name, slot)| Self::row(name, slot)).collect();
-        rows.retain(|row| row.due_at.is_some_and(|at| at <= now));
-        rows.sort_by_key(|row| row.due_at);
-        rows.truncate(limit);
-        rows
-    }
-
-    fn cut_leases_from_the_future(&mut self, now: u64) {
-        let due = self.rows.values_mut().filter(|slot| slot.loaded.due_at.is_some_and(|at| at <= now));
-        for lease in due.filter_map(|slot| slot.lease.as_mut()) {
-            lease.until = lease.until.min(now.saturating_add(u64::from(lease.seconds)));
-        }
+    /// The owner's rows that are due and whose lease was given back, has run out, or seems to begin in the future, the nearest end
+    /// first.
+    fn due(&self, now: u64, owner: Owner<'_>, limit: usize) -> Vec<Row> {
+        let offered =
+            |lease: &Held| lease.until <= now || lease.until > now.saturating_add(u64::from(lease.seconds));
+        let is_due = |slot: &Slot| {
+            slot.loaded.due_at.is_some_and(|at| at <= now) && slot.lease.as_ref().is_none_or(offered)
+        };
+        let mut due: Vec<_> =
+            self.rows.iter().filter(|(name, slot)| name.owner() == owner && is_due(slot)).collect();
+        // `None` stands before all moments.
+        due.sort_by_key(|(_, slot)| (slot.ends_at, slot.loaded.due_at));
+        due.into_iter().take(limit).map(|(name, slot)| Self::row(name, slot)).collect()
     }
 
     fn row(name: &Name, slot: &Slot) -> Row {
@@ -163,12 +163,20 @@ impl Shared {
     }
 }
 
-fn loaded(write: Write<'_>, generation: u64) -> Loaded {
-    Loaded {
-        record: Record::from(write.record),
-        generation,
-        revision: write.revision,
-        due_at: write.stored_due_at(),
+impl Slot {
+    fn new(write: Write<'_>, generation: u64, writer: u64, epoch: u64, lease: Option<Held>) -> Self {
+        let loaded = Loaded {
+            record: Record::from(write.record),
+            generation,
+            revision: write.revision,
+            due_at: write.stored_due_at(),
+            written_here: true,
+        };
+        Self { loaded, ends_at: write.stored_ends_at(), writer, epoch, lease }
+    }
+
+    fn read_by(&self, holder: u64) -> Loaded {
+        Loaded { written_here: self.writer == holder, ..self.loaded.clone() }
     }
 }
 
@@ -178,7 +186,7 @@ impl Store for Memory {
     }
 
     fn load(&self, name: &Name) -> Result<Option<Loaded>, Error> {
-        Ok(self.lock().load(name))
+        Ok(self.lock().load(self.holder, name))
     }
 
     fn claim(
@@ -195,13 +203,13 @@ impl Store for Memory {
             if let Some(until) = shared.held_until(now, name) {
                 return Ok(Claim::Held { until });
             }
-            let current = shared.load(name);
+            let current = shared.load(self.holder, name);
             if current.as_ref().map(|row| row.generation) != expected {
                 return Ok(Claim::MovedOn(current));
             }
             let epoch = shared.next_number();
             let lease = Some(Held { holder: self.holder, seconds: lease_seconds, until });
-            shared.rows.insert(name.clone(), Slot { loaded: loaded(intent, epoch), epoch, lease });
+            shared.rows.insert(name.clone(), Slot::new(intent, epoch, self.holder, epoch, lease));
             Ok(Claim::Claimed(Lease::new(name.clone(), epoch, until)))
         })
     }
@@ -216,10 +224,10 @@ impl Store for Memory {
         };
         self.write(|shared| {
             if shared.rows.get(&lease.name).is_none_or(|slot| slot.epoch != lease.epoch) {
-                return Ok(Commit::FencedOut(shared.load(&lease.name)));
+                return Ok(Commit::FencedOut(shared.load(self.holder, &lease.name)));
             }
             let generation = shared.next_number();
-            let slot = Slot { loaded: loaded(write, generation), epoch: lease.epoch, lease: held };
+            let slot = Slot::new(write, generation, self.holder, lease.epoch, held);
             shared.rows.insert(lease.name.clone(), slot);
             Ok(Commit::Committed { generation })
         })
@@ -236,7 +244,7 @@ impl Store for Memory {
 
     fn remove(&self, lease: &Lease) -> Result<Removal, Error> {
         self.write(|shared| match shared.rows.get(&lease.name) {
-            Some(slot) if slot.epoch != lease.epoch => Ok(Removal::FencedOut(slot.loaded.clone())),
+            Some(slot) if slot.epoch != lease.epoch => Ok(Removal::FencedOut(slot.read_by(self.holder))),
             _ => {
                 shared.rows.remove(&lease.name);
                 Ok(Removal::Removed)
@@ -250,23 +258,31 @@ impl Store for Memory {
         Ok(rows.take(limit).map(|(name, slot)| Shared::row(name, slot)).collect())
     }
 
-    fn due(&self, now: u64, limit: usize) -> Result<Vec<Row>, Error> {
-        Ok(self.lock().due(limit, now, |lease| {
-            lease.until <= now || lease.until > now.saturating_add(u64::from(lease.seconds))
-        }))
+    fn due(&self, now: u64, owner: Owner<'_>, limit: usize) -> Result<Vec<Row>, Error> {
+        Ok(self.lock().due(now, owner, limit))
     }
 
-    fn claim_due(&self, now: u64, limit: usize, lease_seconds: u32) -> Result<Vec<Due>, Error> {
+    fn claim_due(
+        &self,
+        now: u64,
+        owner: Owner<'_>,
+        limit: usize,
+        lease_seconds: u32,
+    ) -> Result<Vec<Due>, Error> {
         let until = lease_end(now, lease_seconds)?;
         self.write(|shared| {
-            shared.cut_leases_from_the_future(now);
-            let rows = shared.due(limit, now, |lease| lease.until <= now);
+            let rows = shared.due(now, owner, limit);
             let claim = |row: Row| {
-                let epoch = shared.next_number();
+                let epoch = shared.last_number + 1;
                 let slot = shared.rows.get_mut(&row.name)?;
+                if let Some(lease) = slot.lease.as_mut().filter(|lease| lease.until > now) {
+                    lease.until = now.saturating_add(u64::from(lease.seconds));
+                    return None;
+                }
+                shared.last_number = epoch;
                 slot.epoch = epoch;
                 slot.lease = Some(Held { holder: self.holder, seconds: lease_seconds, until });
-                Some(Due { lease: Lease::new(row.name, epoch, until), row: Ok(slot.loaded.clone()) })
+                Some(Due { lease: Lease::new(row.name, epoch, until), row: Ok(slot.read_by(self.holder)) })
             };
             Ok(rows.into_iter().filter_map(claim).collect())
         })
@@ -300,7 +316,7 @@ mod tests {
     fn a_failure_strikes_before_or_after_the_effect() {
         let store = Memory::new();
         let name = Name::new("app", "env", "1").unwrap();
-        let write = Write { record: b"intent", revision: 0, due_at: None };
+        let write = Write { record: b"intent", revision: 0, due_at: None, ends_at: None };
         store.fail_write(1, Fault::BeforeEffect);
         store.fail_write(2, Fault::AfterEffect);
         assert!(matches!(store.claim(0, &name, None, 60, write), Err(Error::Injected)));

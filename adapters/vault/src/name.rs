@@ -1,6 +1,6 @@
 //! The name of a row: whose keys, which environment, which company.
 
-use crate::Error;
+use crate::{Error, Owner};
 
 /// Longest part of a [`Name`], in bytes.
 pub const MAX_NAME_PART_BYTES: usize = 200;
@@ -38,6 +38,11 @@ impl Name {
             environment: checked("environment", environment.into())?,
             realm: checked("realm", realm.into())?,
         })
+    }
+
+    /// Whose row it is.
+    pub fn owner(&self) -> Owner<'_> {
+        Owner { app: &self.app, environment: &self.environment }
     }
 
     /// The app's short text.

@@ -12,8 +12,8 @@ use std::{
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    AsyncStore, Claim, Commit, Due, Error, Fingerprint, KeyUse, Lease, Loaded, Name, Removal, Resealed, Row,
-    Spend, Store, Then, Write,
+    AsyncStore, Claim, Commit, Due, Error, Fingerprint, KeyUse, Lease, Loaded, Name, Owner, Removal,
+    Resealed, Row, Spend, Store, Then, Write,
 };
 
 /// An [`AsyncStore`] as a blocking [`Store`], with a small runtime of its own (one thread): for programs that have none.
@@ -138,12 +138,18 @@ impl<S: AsyncStore> Store for OnRuntime<S> {
         self.wait(|store| store.list(after, limit))
     }
 
-    fn due(&self, now: u64, limit: usize) -> Result<Vec<Row>, Error> {
-        self.wait(|store| store.due(now, limit))
+    fn due(&self, now: u64, owner: Owner<'_>, limit: usize) -> Result<Vec<Row>, Error> {
+        self.wait(|store| store.due(now, owner, limit))
     }
 
-    fn claim_due(&self, now: u64, limit: usize, lease_seconds: u32) -> Result<Vec<Due>, Error> {
-        self.wait(|store| store.claim_due(now, limit, lease_seconds))
+    fn claim_due(
+        &self,
+        now: u64,
+        owner: Owner<'_>,
+        limit: usize,
+        lease_seconds: u32,
+    ) -> Result<Vec<Due>, Error> {
+        self.wait(|store| store.claim_due(now, owner, limit, lease_seconds))
     }
 
     fn keys_in_use(&self) -> Result<Vec<KeyUse>, Error> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    AsyncStore, Claim, Commit, Due, Error, Fingerprint, KeyUse, Lease, Loaded, Name, Pending, Record,
+    AsyncStore, Claim, Commit, Due, Error, Fingerprint, KeyUse, Lease, Loaded, Name, Owner, Pending, Record,
     Removal, Resealed, Row, Spend, Store, Then, Write,
 };
 
@@ -47,15 +47,18 @@ struct Owned {
     record: Record,
     revision: u32,
     due_at: Option<u64>,
+    ends_at: Option<u64>,
 }
 
 impl Owned {
     fn of(write: Write<'_>) -> Self {
-        Self { record: Record::from(write.record), revision: write.revision, due_at: write.due_at }
+        let Write { record, revision, due_at, ends_at } = write;
+        Self { record: Record::from(record), revision, due_at, ends_at }
     }
 
     fn as_write(&self) -> Write<'_> {
-        Write { record: self.record.expose(), revision: self.revision, due_at: self.due_at }
+        let Self { record, revision, due_at, ends_at } = self;
+        Write { record: record.expose(), revision: *revision, due_at: *due_at, ends_at: *ends_at }
     }
 }
 
@@ -101,12 +104,22 @@ impl<S: Store + 'static> AsyncStore for OnThreads<S> {
         self.run(move |store| store.list(after.as_ref(), limit))
     }
 
-    fn due(&self, now: u64, limit: usize) -> Pending<'_, Vec<Row>> {
-        self.run(move |store| store.due(now, limit))
+    fn due<'a>(&'a self, now: u64, owner: Owner<'a>, limit: usize) -> Pending<'a, Vec<Row>> {
+        let (app, environment) = (owner.app.to_owned(), owner.environment.to_owned());
+        self.run(move |store| store.due(now, Owner { app: &app, environment: &environment }, limit))
     }
 
-    fn claim_due(&self, now: u64, limit: usize, lease_seconds: u32) -> Pending<'_, Vec<Due>> {
-        self.run(move |store| store.claim_due(now, limit, lease_seconds))
+    fn claim_due<'a>(
+        &'a self,
+        now: u64,
+        owner: Owner<'a>,
+        limit: usize,
+        lease_seconds: u32,
+    ) -> Pending<'a, Vec<Due>> {
+        let (app, environment) = (owner.app.to_owned(), owner.environment.to_owned());
+        self.run(move |store| {
+            store.claim_due(now, Owner { app: &app, environment: &environment }, limit, lease_seconds)
+        })
     }
 
     fn keys_in_use(&self) -> Pending<'_, Vec<KeyUse>> {

@@ -93,15 +93,20 @@ pub trait Store: Send + Sync {
     /// Rows in the order of their names, at most `limit`, beginning after `after`. Nothing is unsealed.
     fn list(&self, after: Option<&Name>, limit: usize) -> Result<Vec<Row>, Error>;
 
-    /// Rows with `due_at <= now` whose lease was given back or has run out, the longest due first, at most `limit`.
-    /// (I8)
+    /// The owner's rows with `due_at <= now` whose lease was given back or has run out, at most `limit`. (I8)
+    ///
+    /// Of everything that is due those come first that are lost soonest ([`Write::ends_at`]); before them those of which that is not
+    /// known; among equals the longest due.
     ///
     /// A hint, not a promise: another process may claim them first. A row whose holder died comes when its lease has
     /// run out; a claim that somebody waits for does not wait for that.
-    fn due(&self, now: u64, limit: usize) -> Result<Vec<Row>, Error>;
+    fn due(&self, now: u64, owner: Owner<'_>, limit: usize) -> Result<Vec<Row>, Error>;
 
-    /// Takes the leases of rows that [`due`](Self::due) would name, the longest due first, at most `limit`, and reads
-    /// their records. A row that another process is just claiming is passed over, not waited for.
+    /// Takes the leases of rows that [`due`](Self::due) would name, in its order, at most `limit`, and reads
+    /// their records. A row that another process is just claiming is passed over, not waited for. (APP-3)
+    ///
+    /// What this costs does not grow with the rows that are not due, nor (but for those that are leased, or were put off) with
+    /// those that are.
     ///
     /// Each row's epoch is raised, so that an earlier holder is fenced out; its record and generation stay what they are. No
     /// intent is written yet: **nothing may be sent** before the holder has committed one with [`Then::Hold`]. A holder that
@@ -109,7 +114,13 @@ pub trait Store: Send + Sync {
     ///
     /// A row that does not open is given with its error and stays leased, so that it holds up no other and does not come
     /// again before its lease has run out.
-    fn claim_due(&self, now: u64, limit: usize, lease_seconds: u32) -> Result<Vec<Due>, Error>;
+    fn claim_due(
+        &self,
+        now: u64,
+        owner: Owner<'_>,
+        limit: usize,
+        lease_seconds: u32,
+    ) -> Result<Vec<Due>, Error>;
 
     /// How many rows are sealed under which key, the keys in the order of their ids. A key that is not named any more can
     /// leave the ring. Empty for a store that seals nothing.
@@ -143,6 +154,9 @@ pub struct Write<'a> {
     pub revision: u32,
     /// When the row asks for attention by itself, in Unix seconds; `None` where it waits for somebody.
     pub due_at: Option<u64>,
+    /// When what the row holds is lost unless somebody attends to it, in Unix seconds: the nearest of its ends. Of what is due
+    /// the nearest is handed out first. `None` where nobody knows: such rows come before all others.
+    pub ends_at: Option<u64>,
 }
 
 impl std::fmt::Debug for Write<'_> {
@@ -151,6 +165,7 @@ impl std::fmt::Debug for Write<'_> {
             .field("record", &format_args!("{} bytes, redacted", self.record.len()))
             .field("revision", &self.revision)
             .field("due_at", &self.due_at)
+            .field("ends_at", &self.ends_at)
             .finish()
     }
 }
@@ -167,6 +182,9 @@ pub struct Loaded {
     pub revision: u32,
     /// See [`Write::due_at`].
     pub due_at: Option<u64>,
+    /// Whether this open vault has made that write, with a claim or a commit. Where a claim failed, this tells its intent from one that
+    /// another process has written, to the letter the same: the claim went through, or it did not.
+    pub written_here: bool,
 }
 
 /// The right to write one row, until somebody else claims it.
@@ -319,6 +337,15 @@ pub struct Row {
     pub leased_until: Option<u64>,
 }
 
+/// Whose rows are meant: the first two parts of their [`Name`]s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner<'a> {
+    /// As [`Name::app`].
+    pub app: &'a str,
+    /// As [`Name::environment`].
+    pub environment: &'a str,
+}
+
 impl Write<'_> {
     /// Refuses what no store takes; the same for all of them.
     pub(crate) fn check(&self) -> Result<(), Error> {
@@ -331,6 +358,11 @@ impl Write<'_> {
     /// The deadline as it is stored.
     pub(crate) fn stored_due_at(&self) -> Option<u64> {
         self.due_at.map(|at| at.min(LATEST))
+    }
+
+    /// The end as it is stored.
+    pub(crate) fn stored_ends_at(&self) -> Option<u64> {
+        self.ends_at.map(|at| at.min(LATEST))
     }
 }
 
@@ -349,8 +381,14 @@ mod tests {
     #[test]
     fn nothing_renders_a_record() {
         let secret = b"RT1-0987654321";
-        let write = Write { record: secret, revision: 1, due_at: None };
-        let loaded = Loaded { record: Record::from(&secret[..]), generation: 1, revision: 1, due_at: None };
+        let write = Write { record: secret, revision: 1, due_at: None, ends_at: None };
+        let loaded = Loaded {
+            record: Record::from(&secret[..]),
+            generation: 1,
+            revision: 1,
+            due_at: None,
+            written_here: true,
+        };
         let shown = format!(
             "{write:?} {:?} {:?} {:?}",
             Claim::MovedOn(Some(loaded.clone())),

@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{claimed, committed, loaded, name, open, record, write};
-use evergrant_vault::{Claim, Commit, Due, Error, Memory, Name, Removal, Spend, Store, Then, Write};
+use common::{OWNER, claimed, committed, loaded, name, open, record, write};
+use evergrant_vault::{Claim, Commit, Due, Error, Memory, Name, Owner, Removal, Spend, Store, Then, Write};
 
 /// Two holders of one store; the second can die.
 struct Pair {
@@ -82,6 +82,9 @@ contract!(
     a_code_is_spent_once,
     rows_come_in_order_and_by_pages,
     what_is_due_comes_longest_due_first,
+    what_is_due_comes_nearest_end_first_whatever_is_due_longest,
+    what_is_due_goes_to_its_own_app_and_environment_alone,
+    who_wrote_a_record_is_told_whoever_has_its_lease,
     what_is_due_is_claimed_by_one,
     a_claim_of_what_is_due_fences_out_and_leaves_the_record,
     what_is_due_is_claimed_after_the_clock_was_put_back,
@@ -95,7 +98,7 @@ fn a_life(stores: Pair) {
     assert_eq!((lease.name(), lease.until()), (&row, 160));
     let intent = loaded(stores.there(), &row);
     assert_eq!((intent.record.expose(), intent.generation), (&b"intent"[..], lease.epoch()));
-    let tokens = Write { record: b"tokens", revision: 2, due_at: None };
+    let tokens = Write { record: b"tokens", revision: 2, due_at: None, ends_at: None };
     let generation = committed(store.commit(110, &lease, tokens, Then::Release).unwrap());
     assert!(generation > lease.epoch());
     let read = loaded(stores.there(), &row);
@@ -126,12 +129,12 @@ fn a_record_that_moved_on_is_read_again(stores: Pair) {
     let row = name("9130");
     let lease = claimed(stores.here.claim(100, &row, None, 60, write(b"intent")).unwrap());
     let _ = stores.here.commit(101, &lease, write(b"newer"), Then::Release).unwrap();
-    let newest = loaded(&*stores.here, &row);
+    let newest = loaded(stores.there(), &row);
     for stale in [None, Some(lease.epoch()), Some(newest.generation + 1)] {
         let refused = stores.there().claim(102, &row, stale, 60, write(b"stale")).unwrap();
         assert_eq!(refused, Claim::MovedOn(Some(newest.clone())));
     }
-    assert_eq!(loaded(&*stores.here, &row), newest);
+    assert_eq!(loaded(stores.there(), &row), newest);
     let gone = stores.there().claim(102, &name("9131"), Some(3), 60, write(b"stale")).unwrap();
     assert_eq!(gone, Claim::MovedOn(None));
 }
@@ -287,21 +290,109 @@ fn rows_come_in_order_and_by_pages(stores: Pair) {
 fn what_is_due_comes_longest_due_first(stores: Pair) {
     let plan = [("late", Some(200)), ("later", Some(300)), ("never", None), ("first", Some(100))];
     for (realm, due_at) in plan {
-        let what = Write { record: b"x", revision: 1, due_at };
+        let what = Write { due_at, ..write(b"x") };
         let lease = claimed(stores.here.claim(10, &name(realm), None, 60, what).unwrap());
         stores.here.release(&lease).unwrap();
     }
     let due = |now, limit| -> Vec<String> {
-        stores.there().due(now, limit).unwrap().into_iter().map(|row| row.name.realm().to_owned()).collect()
+        stores
+            .there()
+            .due(now, OWNER, limit)
+            .unwrap()
+            .into_iter()
+            .map(|row| row.name.realm().to_owned())
+            .collect()
     };
     assert_eq!(due(99, 9), [""; 0]);
     assert_eq!(due(250, 9), ["first", "late"]);
     assert_eq!(due(300, 2), ["first", "late"]);
     let first = loaded(&*stores.here, &name("first"));
-    let what = Write { record: b"x", revision: 1, due_at: Some(100) };
+    let what = Write { due_at: Some(100), ..write(b"x") };
     let _lease = claimed(stores.here.claim(300, &name("first"), Some(first.generation), 60, what).unwrap());
     assert_eq!(due(300, 2), ["late", "later"], "a row that is held is not offered");
     assert_eq!(due(360, 9), ["first", "late", "later"], "unless its lease ran out");
+}
+
+fn realms(due: &[Due]) -> Vec<&str> {
+    due.iter().map(|due| due.lease.name().realm()).collect()
+}
+
+/// L1: after an outage the nearest death goes first. Where nobody said how near it is, it may be the nearest.
+fn what_is_due_comes_nearest_end_first_whatever_is_due_longest(stores: Pair) {
+    let plan = [
+        ("far", 100, Some(9_000)),
+        ("near", 300, Some(2_000)),
+        ("nearer", 200, Some(1_000)),
+        ("not due", 900, Some(10)),
+        ("unknown", 250, None),
+        ("long unknown", 240, None),
+        ("as near", 290, Some(2_000)),
+    ];
+    for (realm, due_at, ends_at) in plan {
+        let what = Write { due_at: Some(due_at), ends_at, ..write(b"x") };
+        let lease = claimed(stores.here.claim(10, &name(realm), None, 60, what).unwrap());
+        stores.here.release(&lease).unwrap();
+    }
+    let order = ["long unknown", "unknown", "nearer", "as near", "near", "far"];
+    let due = stores.there().due(500, OWNER, 9).unwrap();
+    assert_eq!(due.iter().map(|row| row.name.realm()).collect::<Vec<_>>(), order);
+    let first = stores.here.claim_due(500, OWNER, 4, 60).unwrap();
+    let second = stores.there().claim_due(500, OWNER, 9, 60).unwrap();
+    assert_eq!((realms(&first), realms(&second)), (order[..4].to_vec(), order[4..].to_vec()));
+    assert!(first.iter().zip(first.iter().skip(1)).all(|(one, next)| one.lease.epoch() < next.lease.epoch()));
+
+    // A commit says anew when its row ends.
+    for due in first {
+        let end = if due.lease.name().realm() == "unknown" { 5 } else { 50_000 };
+        let what = Write { due_at: Some(600), ends_at: Some(end), ..write(b"y") };
+        let _ = committed(stores.here.commit(510, &due.lease, what, Then::Release).unwrap());
+    }
+    assert_eq!(realms(&stores.here.claim_due(700, OWNER, 3, 60).unwrap()), ["unknown", "near", "far"]);
+}
+
+/// APP-3: nobody holds the leases of what it cannot refresh.
+fn what_is_due_goes_to_its_own_app_and_environment_alone(stores: Pair) {
+    let names = [("app", "sandbox"), ("app", "production"), ("other", "sandbox")];
+    for (app, environment) in names {
+        for realm in ["1", "2"] {
+            let name = Name::new(app, environment, realm).unwrap();
+            let lease = claimed(stores.here.claim(10, &name, None, 60, write(b"x")).unwrap());
+            stores.here.release(&lease).unwrap();
+        }
+    }
+    for (app, environment) in names {
+        let owner = Owner { app, environment };
+        let listed = stores.here.due(2_000, owner, 9).unwrap();
+        assert!(listed.len() == 2 && listed.iter().all(|row| row.name.owner() == owner), "{listed:?}");
+        let due = stores.there().claim_due(2_000, owner, 9, 60).unwrap();
+        assert!(due.iter().all(|due| due.lease.name().owner() == owner), "{due:?}");
+        assert_eq!(realms(&due), ["1", "2"]);
+    }
+    let nobody = Owner { app: "app", environment: "" };
+    assert!(stores.here.claim_due(9_000, nobody, 9, 60).unwrap().is_empty());
+}
+
+/// REF-3: two processes may have written the same intent to the letter, in the same second.
+fn who_wrote_a_record_is_told_whoever_has_its_lease(stores: Pair) {
+    let (here, there, row) = (&*stores.here, stores.there(), name("9130"));
+    let both = || (loaded(here, &row).written_here, loaded(there, &row).written_here);
+    let lease = claimed(here.claim(10, &row, None, 60, write(b"intent")).unwrap());
+    assert_eq!(both(), (true, false));
+    // Its lease goes on to another, and is given back: the record is still the first one's.
+    let Ok([due]) = <[Due; 1]>::try_from(there.claim_due(1_000, OWNER, 9, 60).unwrap()) else {
+        panic!("one")
+    };
+    assert_eq!((both(), due.row.as_ref().unwrap().written_here), ((true, false), false));
+    there.release(&due.lease).unwrap();
+    assert_eq!(both(), (true, false));
+    let Ok(Commit::FencedOut(Some(current))) = here.commit(1_001, &lease, write(b"x"), Then::Release) else {
+        panic!("another claimed it")
+    };
+    assert!(current.written_here);
+    let again = claimed(there.claim(1_002, &row, Some(lease.epoch()), 60, write(b"intent")).unwrap());
+    assert_eq!(both(), (false, true));
+    let _ = committed(there.commit(1_003, &again, write(b"answer"), Then::Release).unwrap());
+    assert_eq!(both(), (false, true));
 }
 
 fn plant(store: &dyn Store, realm: &str, due_at: Option<u64>) -> u64 {
@@ -319,11 +410,9 @@ fn what_is_due_is_claimed_by_one(stores: Pair) {
     {
         plant(&*stores.here, realm, due_at);
     }
-    let realms =
-        |due: &[Due]| -> Vec<String> { due.iter().map(|due| due.lease.name().realm().to_owned()).collect() };
-    let first = stores.here.claim_due(350, 2, 60).unwrap();
-    let second = stores.there().claim_due(350, 9, 60).unwrap();
-    assert_eq!((realms(&first), realms(&second)), (vec!["a".to_owned(), "b".into()], vec!["c".to_owned()]));
+    let first = stores.here.claim_due(350, OWNER, 2, 60).unwrap();
+    let second = stores.there().claim_due(350, OWNER, 9, 60).unwrap();
+    assert_eq!((realms(&first), realms(&second)), (vec!["a", "b"], vec!["c"]));
     for due in first.iter().chain(&second) {
         let row = due.row.as_ref().unwrap();
         assert_eq!(row.record.expose(), due.lease.name().realm().as_bytes());
@@ -333,9 +422,11 @@ fn what_is_due_is_claimed_by_one(stores: Pair) {
             stores.here.claim(351, due.lease.name(), Some(row.generation), 60, write(b"x")).unwrap();
         assert_eq!(refused, Claim::Held { until: 410 });
     }
-    assert!(stores.here.claim_due(409, 9, 60).unwrap().iter().all(|due| due.lease.name().realm() == "d"));
-    assert_eq!(realms(&stores.here.claim_due(410, 9, 60).unwrap()), ["a", "b", "c"], "leases ran out");
-    assert!(stores.here.claim_due(350, 9, 0).is_err());
+    assert!(
+        stores.here.claim_due(409, OWNER, 9, 60).unwrap().iter().all(|due| due.lease.name().realm() == "d")
+    );
+    assert_eq!(realms(&stores.here.claim_due(410, OWNER, 9, 60).unwrap()), ["a", "b", "c"], "leases ran out");
+    assert!(stores.here.claim_due(350, OWNER, 9, 0).is_err());
 }
 
 /// I5, REF-2: the intent is written under the lease, before anything is sent.
@@ -343,8 +434,10 @@ fn a_claim_of_what_is_due_fences_out_and_leaves_the_record(stores: Pair) {
     let row = name("9130");
     let slow =
         claimed(stores.there().claim(10, &row, None, 60, Write { due_at: Some(20), ..write(b"1") }).unwrap());
-    assert!(stores.here.claim_due(69, 9, 60).unwrap().is_empty());
-    let Ok([due]) = <[Due; 1]>::try_from(stores.here.claim_due(70, 9, 60).unwrap()) else { panic!("one") };
+    assert!(stores.here.claim_due(69, OWNER, 9, 60).unwrap().is_empty());
+    let Ok([due]) = <[Due; 1]>::try_from(stores.here.claim_due(70, OWNER, 9, 60).unwrap()) else {
+        panic!("one")
+    };
     assert_eq!(loaded(&*stores.here, &row), *due.row.as_ref().unwrap());
     assert_eq!(due.row.as_ref().unwrap().generation, slow.epoch(), "nothing was written");
     assert!(matches!(
@@ -362,9 +455,9 @@ fn what_is_due_is_claimed_after_the_clock_was_put_back(stores: Pair) {
     let row = name("9130");
     let intent = Write { due_at: Some(20), ..write(b"1") };
     let _lease = claimed(stores.there().claim(1_000_000, &row, None, 60, intent).unwrap());
-    assert!(stores.here.claim_due(5_000, 9, 60).unwrap().is_empty(), "its holder may live");
-    assert!(stores.here.claim_due(5_059, 9, 60).unwrap().is_empty());
-    assert_eq!(stores.here.claim_due(5_060, 9, 60).unwrap().len(), 1, "waited for its own length");
+    assert!(stores.here.claim_due(5_000, OWNER, 9, 60).unwrap().is_empty(), "its holder may live");
+    assert!(stores.here.claim_due(5_059, OWNER, 9, 60).unwrap().is_empty());
+    assert_eq!(stores.here.claim_due(5_060, OWNER, 9, 60).unwrap().len(), 1, "waited for its own length");
 }
 
 /// I7.
@@ -381,7 +474,7 @@ fn nonsense_is_refused_before_anything_is_written(stores: Pair) {
     assert!(stores.here.commit(0, &lease, write(&long), Then::Release).is_err());
     assert!(stores.here.commit(0, &lease, write(b""), Then::Hold { seconds: 0 }).is_err());
     assert_eq!(record(&*stores.here, &row), &long[1..]);
-    let far = Write { record: b"", revision: u32::MAX, due_at: Some(u64::MAX) };
+    let far = Write { record: b"", revision: u32::MAX, due_at: Some(u64::MAX), ends_at: Some(u64::MAX) };
     let _ = committed(stores.here.commit(u64::MAX, &lease, far, Then::Release).unwrap());
     let read = loaded(stores.there(), &row);
     assert_eq!((read.revision, read.due_at), (u32::MAX, Some(i64::MAX as u64)));

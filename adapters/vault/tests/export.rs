@@ -18,7 +18,8 @@ fn ring(text: &str) -> Keyring {
 
 fn put(store: &dyn Store, name: &Name, record: &[u8], revision: u32) {
     let expected = store.load(name).unwrap().map(|loaded| loaded.generation);
-    let write = Write { record, revision, due_at: revision.is_multiple_of(2).then_some(u64::from(revision)) };
+    let due_at = revision.is_multiple_of(2).then_some(u64::from(revision));
+    let write = Write { record, revision, due_at, ends_at: None };
     let lease = claimed(store.claim(100, name, expected, 60, write).unwrap());
     let _ = committed(store.commit(101, &lease, write, Then::Release).unwrap());
 }
@@ -68,7 +69,10 @@ fn a_vault_moves_from_store_to_store_under_a_passphrase_and_under_a_key() {
         let done = import(&to, 200, key, &mut &bytes[..]).unwrap();
         assert_eq!((done.written, done.kept.len() + done.held.len() + done.stuck.len()), (302, 0));
         same(&from, &to);
-        assert!(to.due(1_000, 999).unwrap().len() > 100, "leases were given back, and the schedule is there");
+        assert!(
+            to.due(1_000, common::OWNER, 999).unwrap().len() > 100,
+            "leases were given back, and the schedule is there"
+        );
         // Once more: everything is there already.
         let again = import(&to, 200, key, &mut &bytes[..]).unwrap();
         assert_eq!((again.written, again.kept.len()), (0, 302));

@@ -4,25 +4,60 @@
 mod common;
 
 use common::{name, open};
-use evergrant_vault::{Claim, Lease, Memory, Sqlite, Store, Then, Write};
+use evergrant_vault::{Claim, Lease, Memory, Name, Sqlite, Store, Then, Write};
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
 const HOLDERS: usize = 3;
-const ROWS: u8 = 2;
+/// The last is another app's.
+const ROWS: u8 = 4;
 
 #[derive(Clone, Debug)]
 enum Verb {
-    Load { row: u8 },
-    Claim { row: u8, expected: Expected, seconds: u32, revision: u32, due_at: Option<u64> },
-    Commit { lease: usize, hold: Option<u32>, revision: u32, due_at: Option<u64> },
-    Release { lease: usize },
-    Remove { lease: usize },
-    List { after: Option<u8>, limit: usize },
-    Due { limit: usize },
-    ClaimDue { limit: usize, seconds: u32 },
-    Spend { code: u8, keep: u64 },
+    Load {
+        row: u8,
+    },
+    Claim {
+        row: u8,
+        expected: Expected,
+        seconds: u32,
+        revision: u32,
+        due_at: Option<u64>,
+        ends_at: Option<u64>,
+    },
+    Commit {
+        lease: usize,
+        hold: Option<u32>,
+        revision: u32,
+        due_at: Option<u64>,
+        ends_at: Option<u64>,
+    },
+    Release {
+        lease: usize,
+    },
+    Remove {
+        lease: usize,
+    },
+    List {
+        after: Option<u8>,
+        limit: usize,
+    },
+    Due {
+        whose: u8,
+        limit: usize,
+    },
+    ClaimDue {
+        whose: u8,
+        limit: usize,
+        seconds: u32,
+    },
+    Spend {
+        code: u8,
+        keep: u64,
+    },
     Die,
-    Clock { seconds: i64 },
+    Clock {
+        seconds: i64,
+    },
 }
 
 /// Which generation a claim expects.
@@ -38,6 +73,7 @@ fn verbs() -> impl Strategy<Value = Vec<(usize, Verb)>> {
     let lease = 0..8_usize;
     let seconds = 1..40_u32;
     let due_at = || proptest::option::of(0..300_u64);
+    let ends_at = || proptest::option::of(0..4_u64);
     let expected = prop_oneof![
         6 => Just(Expected::Current),
         1 => Just(Expected::Nothing),
@@ -45,16 +81,20 @@ fn verbs() -> impl Strategy<Value = Vec<(usize, Verb)>> {
     ];
     let verb = prop_oneof![
         2 => row.clone().prop_map(|row| Verb::Load { row }),
-        6 => (row.clone(), expected, seconds.clone(), 0..9_u32, due_at()).prop_map(
-            |(row, expected, seconds, revision, due_at)| Verb::Claim { row, expected, seconds, revision, due_at }
+        6 => (row.clone(), expected, seconds.clone(), 0..9_u32, due_at(), ends_at()).prop_map(
+            |(row, expected, seconds, revision, due_at, ends_at)| {
+                Verb::Claim { row, expected, seconds, revision, due_at, ends_at }
+            }
         ),
-        5 => (lease.clone(), proptest::option::of(seconds), 0..9_u32, due_at())
-            .prop_map(|(lease, hold, revision, due_at)| Verb::Commit { lease, hold, revision, due_at }),
+        5 => (lease.clone(), proptest::option::of(seconds), 0..9_u32, due_at(), ends_at()).prop_map(
+            |(lease, hold, revision, due_at, ends_at)| Verb::Commit { lease, hold, revision, due_at, ends_at }
+        ),
         2 => lease.clone().prop_map(|lease| Verb::Release { lease }),
         1 => lease.prop_map(|lease| Verb::Remove { lease }),
         1 => (proptest::option::of(row), 0..3_usize).prop_map(|(after, limit)| Verb::List { after, limit }),
-        2 => (0..3_usize).prop_map(|limit| Verb::Due { limit }),
-        2 => (0..3_usize, 1..40_u32).prop_map(|(limit, seconds)| Verb::ClaimDue { limit, seconds }),
+        2 => (0..ROWS, 0..3_usize).prop_map(|(whose, limit)| Verb::Due { whose, limit }),
+        2 => (0..ROWS, 0..3_usize, 1..40_u32)
+            .prop_map(|(whose, limit, seconds)| Verb::ClaimDue { whose, limit, seconds }),
         2 => (0..3_u8, 0..60_u64).prop_map(|(code, keep)| Verb::Spend { code, keep }),
         1 => Just(Verb::Die),
         3 => (-30..60_i64).prop_map(|seconds| Verb::Clock { seconds }),
@@ -72,7 +112,10 @@ struct Run<S> {
 impl<S: Store> Run<S> {
     /// Carries one verb out and renders all that it answered.
     fn step(&mut self, now: u64, count: usize, holder: usize, verb: &Verb) -> String {
-        let realm = |row: u8| name(&row.to_string());
+        let realm = |row: u8| match row {
+            0..3 => name(&row.to_string()),
+            _ => Name::new("another", "intuit-sandbox", "0").unwrap(),
+        };
         let bytes = format!("record {count}");
         let record = bytes.as_bytes();
         let store = &self.stores[holder];
@@ -83,13 +126,13 @@ impl<S: Store> Run<S> {
                 let record = loaded.as_ref().map(|loaded| loaded.record.expose().to_vec());
                 format!("{loaded:?} {record:?}")
             }
-            Verb::Claim { row, expected, seconds, revision, due_at } => {
+            Verb::Claim { row, expected, seconds, revision, due_at, ends_at } => {
                 let expected = match expected {
                     Expected::Current => store.load(&realm(row)).unwrap().map(|loaded| loaded.generation),
                     Expected::Nothing => None,
                     Expected::Guess(generation) => Some(generation),
                 };
-                let intent = Write { record, revision, due_at };
+                let intent = Write { record, revision, due_at, ends_at };
                 let answer = store.claim(now, &realm(row), expected, seconds, intent).unwrap();
                 let shown = format!("{answer:?}");
                 if let Claim::Claimed(lease) = answer {
@@ -99,13 +142,11 @@ impl<S: Store> Run<S> {
                 }
                 shown
             }
-            Verb::Commit { lease: index, hold, revision, due_at } => {
+            Verb::Commit { lease: index, hold, revision, due_at, ends_at } => {
                 lease(index).map_or(String::new(), |lease| {
                     let then = hold.map_or(Then::Release, |seconds| Then::Hold { seconds });
-                    format!(
-                        "{:?}",
-                        store.commit(now, lease, Write { record, revision, due_at }, then).unwrap()
-                    )
+                    let write = Write { record, revision, due_at, ends_at };
+                    format!("{:?}", store.commit(now, lease, write, then).unwrap())
                 })
             }
             Verb::Release { lease: index } => {
@@ -117,9 +158,11 @@ impl<S: Store> Run<S> {
             Verb::List { after, limit } => {
                 format!("{:?}", store.list(after.map(realm).as_ref(), limit).unwrap())
             }
-            Verb::Due { limit } => format!("{:?}", store.due(now, limit).unwrap()),
-            Verb::ClaimDue { limit, seconds } => {
-                let due = store.claim_due(now, limit, seconds).unwrap();
+            Verb::Due { whose, limit } => {
+                format!("{:?}", store.due(now, realm(whose).owner(), limit).unwrap())
+            }
+            Verb::ClaimDue { whose, limit, seconds } => {
+                let due = store.claim_due(now, realm(whose).owner(), limit, seconds).unwrap();
                 let shown = format!("{due:?}");
                 self.leases.extend(due.into_iter().map(|due| due.lease));
                 shown

@@ -19,7 +19,7 @@ use std::{
 };
 
 use common::{
-    KEY, OTHER_KEY, claimed, committed, loaded, name,
+    KEY, OTHER_KEY, OWNER, claimed, committed, loaded, name,
     server::{Server, open_at, options, schema, url},
     write,
 };
@@ -270,7 +270,7 @@ fn a_wrong_clock_makes_no_difference() {
             panic!("the lease holds, whatever the claimer's clock says")
         };
         assert!((30..=60).contains(&(until - wrong)), "told in the caller's own terms: {}", until - wrong);
-        assert!(other.claim_due(wrong, 9, 60).unwrap().is_empty());
+        assert!(other.claim_due(wrong, OWNER, 9, 60).unwrap().is_empty());
         right.release(&lease).unwrap();
         let lease = claimed(other.claim(wrong, &row, Some(lease.epoch()), 60, write(b"x")).unwrap());
         assert_eq!(lease.until(), wrong + 60);
@@ -426,7 +426,7 @@ fn a_killed_holder_is_waited_for_until_its_lease_ends_and_its_intent_is_there() 
 /// Claims what is due until nothing is, and says what it got.
 fn share(store: &dyn Store) {
     loop {
-        let due = store.claim_due(unix_now(), 7, 600).unwrap();
+        let due = store.claim_due(unix_now(), OWNER, 7, 600).unwrap();
         if due.is_empty() {
             return;
         }
@@ -457,6 +457,112 @@ fn processes_share_out_what_is_due() {
     assert_eq!(epochs.len(), 200);
 }
 
+/// Rows of which one in `every` is due, and the end is in another order than the moments at which they were due.
+fn fill(schema: &str, rows: u32, every: u32) {
+    sql(
+        schema,
+        &format!(
+            "INSERT INTO slot (app, environment, realm, epoch, generation, lease_seconds, lease_until, due_at, ends_at)
+             SELECT app, 'intuit-sandbox', n, 1, 1, 0, 0, CASE WHEN n % {every} = 0 THEN n ELSE 2000000 + n END,
+                 1000000 + (n::bigint * 7919) % {rows}
+             FROM (VALUES ('app-1f3a'), ('another')) AS apps (app), generate_series(0, {rows} - 1) AS n;
+             INSERT INTO record (slot, generation, revision, sealed) SELECT id, 1, 1, '' FROM slot;
+             ANALYZE slot"
+        ),
+    );
+}
+
+/// Pages that the server looks at for a claim of what is due, planned once for all values.
+fn pages(schema: &str, now: u64) -> u64 {
+    let claim = include_str!("../src/postgres/claim_due.sql");
+    let values = format!("{now}, 16, 'holder', 60, 'app-1f3a', 'intuit-sandbox'");
+    let plan = sql(
+        schema,
+        &format!(
+            "PREPARE claim AS {claim}; SET plan_cache_mode = force_generic_plan;
+             BEGIN; EXPLAIN (ANALYZE, BUFFERS) EXECUTE claim ({values}); ROLLBACK"
+        ),
+    );
+    let first =
+        plan.iter().find_map(|line| line[0].trim().strip_prefix("Buffers: shared ")).expect("it tells");
+    let numbers = first.split(' ').filter_map(|word| word.split_once('='));
+    numbers
+        .filter(|(what, _)| matches!(*what, "hit" | "read"))
+        .map(|(_, count)| count.parse::<u64>().unwrap())
+        .sum()
+}
+
+#[test]
+fn a_claim_of_what_is_due_costs_the_same_in_a_large_vault() {
+    let cost = |rows: u32| {
+        [rows + 1, rows / 100, 1].map(|every| {
+            let schema = schema();
+            drop(open_at(&schema));
+            fill(&schema, rows, every);
+            pages(&schema, 1_000_000)
+        })
+    };
+    let (small, large) = (cost(2_000), cost(60_000));
+    for (small, large) in small.into_iter().zip(large) {
+        assert!(large <= small * 2 + 100 && large < 2_500, "{small} pages, and {large} in 30 times the rows");
+    }
+}
+
+/// More than are sorted: the order must be the same.
+#[test]
+fn much_that_is_due_comes_in_the_order_of_ends_as_well() {
+    for (rows, every) in [(900, 1), (5_000, 1), (5_000, 3)] {
+        let schema = schema();
+        let store = open_at(&schema);
+        fill(&schema, rows, every);
+        let mut due: Vec<u32> = (0..rows).filter(|row| row % every == 0).collect();
+        due.sort_by_key(|row| (row * 7_919) % rows);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let claimed = store.claim_due(1_000_000, OWNER, 50, 60).unwrap();
+            seen.extend(claimed.iter().map(|due| due.lease.name().realm().parse::<u32>().unwrap()));
+        }
+        assert_eq!(seen, due[..150], "{rows} rows, one in {every} due");
+    }
+}
+
+/// A vault of version 1, as the build that knew no other wrote it: its rows are handed out, and first.
+#[test]
+fn a_vault_of_an_older_build_is_taken_on_with_all_that_is_due() {
+    let (newer, old) = (schema(), schema());
+    let store = open_at(&newer);
+    for (realm, due_at) in [("late", 300), ("first", 100), ("not yet", 9_000)] {
+        let what = Write { due_at: Some(due_at), ends_at: Some(1), ..write(realm.as_bytes()) };
+        let lease = claimed(store.claim(10, &name(realm), None, 60, what).unwrap());
+        let _ = committed(store.commit(11, &lease, what, Then::Release).unwrap());
+    }
+    let slot = "app, environment, realm, epoch, generation, holder, lease_seconds, lease_until, due_at";
+    sql("public", &format!("CREATE SCHEMA {old}"));
+    sql(&old, include_str!("../src/postgres/schema_1.sql"));
+    sql(
+        &old,
+        &format!(
+            "INSERT INTO slot (id, {slot}) OVERRIDING SYSTEM VALUE SELECT id, {slot} FROM {newer}.slot;
+             ALTER TABLE slot ALTER id RESTART WITH 100;
+             INSERT INTO record (slot, generation, revision, sealed)
+             SELECT slot, generation, revision, sealed FROM {newer}.record;
+             INSERT INTO canary SELECT * FROM {newer}.canary;
+             SELECT setval('number', 100); UPDATE vault SET version = 1"
+        ),
+    );
+    let (store, beside) = (open_at(&old), open_at(&old));
+    let what = Write { due_at: Some(50), ends_at: Some(60), ..write(b"new") };
+    let lease = claimed(store.claim(12, &name("new"), None, 60, what).unwrap());
+    store.release(&lease).unwrap();
+    let due = beside.claim_due(1_000, OWNER, 9, 60).unwrap();
+    assert_eq!(due.iter().map(|due| due.lease.name().realm()).collect::<Vec<_>>(), ["first", "late", "new"]);
+    for due in &due {
+        let row = due.row.as_ref().unwrap();
+        assert_eq!((row.record.expose(), row.written_here), (due.lease.name().realm().as_bytes(), false));
+    }
+    assert_eq!(sql(&old, "SELECT version FROM vault"), [["2"]]);
+}
+
 /// `SKIP LOCKED`: a row that somebody is just writing is passed over, not waited for.
 #[test]
 fn a_locked_row_holds_up_no_other() {
@@ -471,7 +577,7 @@ fn a_locked_row_holds_up_no_other() {
         let lock = client.transaction().await.unwrap();
         let statement = format!("SELECT FROM {schema}.slot WHERE realm = '1' FOR UPDATE");
         lock.query(&statement, &[]).await.unwrap();
-        let due = tokio::task::block_in_place(|| store.claim_due(2_000, 9, 60)).unwrap();
+        let due = tokio::task::block_in_place(|| store.claim_due(2_000, OWNER, 9, 60)).unwrap();
         assert_eq!(due.len(), 1);
         assert_eq!(*due[0].lease.name(), name("2"));
     });
@@ -509,7 +615,7 @@ fn eight_processes_start_at_once_on_nothing() {
         let rows = store.list(None, 100).unwrap();
         assert_eq!(rows.len(), 8);
         assert!(rows.iter().all(|row| common::record(&store, &row.name) == b"started"));
-        assert_eq!(sql(&schema, "SELECT version FROM vault"), [["1"]]);
+        assert_eq!(sql(&schema, "SELECT version FROM vault"), [["2"]]);
         assert_eq!(sql(&schema, "SELECT count(*) FROM canary"), [["1"]]);
     }
 }
@@ -527,7 +633,7 @@ fn foreign_and_newer_schemas_are_left_alone() {
     let newer = schema();
     drop(open_at(&newer));
     sql(&newer, "UPDATE vault SET version = 9");
-    assert!(matches!(open(url(), &newer, KEY), Err(Error::Newer { found: 9, known: 1, .. })));
+    assert!(matches!(open(url(), &newer, KEY), Err(Error::Newer { found: 9, known: 2, .. })));
     for schema in ["", "Upper", "a\"b", "pg_temp", "1a", &"x".repeat(41)] {
         assert!(matches!(open(url(), schema, KEY), Err(Error::BadAddress { .. })), "{schema}");
     }
@@ -549,7 +655,7 @@ fn a_role_with_rights_on_the_tables_is_enough() {
     let theirs = url().replace("evergrant:evergrant-test", &format!("{schema}:plain"));
     let store = open(&theirs, &schema, KEY).unwrap();
     store_tokens(&store, &name("1"), "tokens");
-    assert_eq!(store.claim_due(0, 9, 60).unwrap().len(), 1);
+    assert_eq!(store.claim_due(0, OWNER, 9, 60).unwrap().len(), 1);
     sql(&schema, &format!("REVOKE UPDATE ON slot FROM {schema}"));
     let expected = store.load(&name("1")).unwrap().unwrap().generation;
     sql(&schema, "UPDATE slot SET holder = NULL");

@@ -301,6 +301,6 @@ fn a_folder_that_cannot_be_written_is_named() {
     mode(&home, 0o755);
     // Whoever owns it goes on, and nothing was changed.
     let store = open(&there);
-    let intent = Write { record: b"x", revision: 0, due_at: None };
+    let intent = Write { record: b"x", revision: 0, due_at: None, ends_at: None };
     let _ = claimed(store.claim(100, &grant(), None, 60, intent).unwrap());
 }

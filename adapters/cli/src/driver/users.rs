@@ -54,7 +54,7 @@ impl Driver<'_> {
         };
         let bytes = serde_json::to_vec(&user).map(Zeroizing::new);
         let bytes = bytes.map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))?;
-        let write = Write { record: &bytes, revision: user.generation, due_at: None };
+        let write = Write { record: &bytes, revision: user.generation, due_at: None, ends_at: None };
         let name = self.user_name(&grant.name)?;
         let (deadline, mut waiting) = (self.now().plus(LEASE_SECONDS), false);
         loop {
@@ -76,10 +76,10 @@ impl Driver<'_> {
     /// Forgets who consented to a grant. `false` where another process is writing just that.
     pub(crate) fn forget_user(&self, grant: &Name) -> Result<bool> {
         let name = self.user_name(grant)?;
-        let Some(Loaded { record, generation, revision, due_at }) = self.vault.load(&name)? else {
+        let Some(Loaded { record, generation, revision, due_at, .. }) = self.vault.load(&name)? else {
             return Ok(true);
         };
-        let write = Write { record: record.expose(), revision, due_at };
+        let write = Write { record: record.expose(), revision, due_at, ends_at: None };
         match self.vault.claim(self.now().unix(), &name, Some(generation), LEASE_SECONDS, write)? {
             Claim::Claimed(lease) => Ok(matches!(self.vault.remove(&lease)?, Removal::Removed)),
             Claim::Held { .. } | Claim::MovedOn(_) => Ok(false),

@@ -147,6 +147,8 @@ struct World<'p> {
     /// When each row is due, in Unix seconds: what else stands in the queue is out of date.
     due: Vec<u32>,
     queue: BinaryHeap<Reverse<(u32, u32)>>,
+    /// What is due, by when it ends, with the moment at which it was due.
+    backlog: BinaryHeap<Reverse<(u64, u32, u32)>>,
     users: BinaryHeap<Reverse<(u32, u32)>>,
     /// The authority's own record of when the refresh token dies, and the grant.
     dies: Vec<(u32, u32)>,
@@ -190,6 +192,7 @@ impl<'p> World<'p> {
             phases: vec![Phase::NEW; count],
             due: vec![0; count],
             queue: BinaryHeap::with_capacity(count),
+            backlog: BinaryHeap::new(),
             users: users.collect(),
             dies: vec![(0, 0); count],
             limit: Limit::new(plan.options.bounds),
@@ -280,11 +283,10 @@ impl<'p> World<'p> {
         let own = (self.limit.at_once() as usize * 2).max(16);
         let mut batch = Vec::with_capacity(own);
         let now = self.now();
+        self.fill_backlog();
         while batch.len() < own
-            && let Some(&Reverse((at, id))) = self.queue.peek()
-            && u64::from(at) <= now.unix()
+            && let Some(Reverse((_, at, id))) = self.backlog.pop()
         {
-            self.queue.pop();
             if self.due[id as usize] == at {
                 let urgency = schedule::urgency(&POLICY, &self.phases[id as usize], now, false);
                 batch.push((urgency, batch.len(), id));
@@ -309,9 +311,28 @@ impl<'p> World<'p> {
         any && more && self.hold.since().is_none()
     }
 
+    /// As the vault's `claim_due`: of all that is due the nearest end comes first.
+    fn fill_backlog(&mut self) {
+        let now = self.now().unix();
+        while let Some(&Reverse((at, id))) = self.queue.peek()
+            && u64::from(at) <= now
+        {
+            self.queue.pop();
+            if self.due[id as usize] == at {
+                let end = schedule::ends_at(&POLICY, &self.phases[id as usize]).map_or(0, Time::unix);
+                self.backlog.push(Reverse((end, at, id)));
+            }
+        }
+    }
+
     /// As `refresh::attempt` does for a row that is due, up to the request.
     fn attempt(&mut self, id: u32, ticket: Ticket, flights: &mut Vec<(u64, Flight)>) {
         let (now, phase) = (self.now(), self.phases[id as usize]);
+        let due_at = Time::from_unix(self.due[id as usize].into());
+        if schedule::only_warns(&POLICY, &phase, due_at, now, self.seed(id)) {
+            self.limit.end(ticket, Load::Unknown);
+            return self.write(id);
+        }
         let end = phase.usable().map_or(Time::END, |held| held.end());
         if phase.doubt.not_before <= now {
             match self.hold.leave(u64::from(id), end, now, &self.plan.options.rule) {
@@ -406,13 +427,16 @@ impl<'p> World<'p> {
 
     /// The row's next moment.
     fn write(&mut self, id: u32) {
-        let seed = mix(u64::from(id) ^ self.plan.seed);
-        let due = schedule::due_at(&POLICY, &self.phases[id as usize], self.now(), seed);
+        let due = schedule::due_at(&POLICY, &self.phases[id as usize], self.now(), self.seed(id));
         let due = due.map_or(u32::MAX, |at| u32::try_from(at.unix()).unwrap_or(u32::MAX));
         self.due[id as usize] = due;
         if due != u32::MAX {
             self.queue.push(Reverse((due, id)));
         }
+    }
+
+    fn seed(&self, id: u32) -> u64 {
+        mix(u64::from(id) ^ self.plan.seed)
     }
 
     fn look_whether_caught_up(&mut self) {
@@ -422,6 +446,7 @@ impl<'p> World<'p> {
         if self.report.caught_up.is_none()
             && second >= outage.ends()
             && self.open == 0
+            && self.backlog.is_empty()
             && !self.queue.peek().is_some_and(is_due)
         {
             self.report.caught_up = Some(second - outage.ends());

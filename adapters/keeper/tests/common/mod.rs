@@ -1,6 +1,7 @@
 //! A world on tokio's paused clock: the pure authority behind a carrier, and stores that fail when they are told to.
 #![allow(dead_code, unreachable_pub)] // each test program uses its own part
 
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -15,7 +16,7 @@ use evergrant_keeper::{Builder, Carrier, Clock, Consent, Keeper, Options};
 use evergrant_reqwest::Client;
 use evergrant_vault::{
     AsyncStore, Claim, Commit, Due, Error as StoreError, Fingerprint, KeyUse, Lease, Loaded, Memory, Name,
-    OnThreads, Pending, Removal, Resealed, Row, Spend, Then, Write,
+    OnThreads, Owner, Pending, Removal, Resealed, Row, Spend, Then, Write,
 };
 use evergrant_wire::{Answer, Failure, Reply};
 use faq::bridge::{Letter, browse, callback_url, carry_out};
@@ -51,6 +52,10 @@ type Harming = Box<dyn FnMut(&Letter) -> Harm + Send>;
 pub struct World {
     pub authority: Mutex<Authority>,
     pub sent: Mutex<Vec<Sent>>,
+    /// Refresh tokens that are on the wire.
+    flying: Mutex<Vec<String>>,
+    /// What no client may do, and somebody did.
+    pub wrongs: Mutex<Vec<String>>,
     harm: Mutex<Harming>,
     pub takes: Mutex<Duration>,
     started: Instant,
@@ -64,6 +69,8 @@ impl World {
         Arc::new(Self {
             authority: Mutex::new(authority),
             sent: Mutex::default(),
+            flying: Mutex::default(),
+            wrongs: Mutex::default(),
             harm: Mutex::new(Box::new(|_| Harm::None)),
             takes: Mutex::new(Duration::from_millis(300)),
             started: Instant::now(),
@@ -100,6 +107,19 @@ impl World {
         callback_url(&callback.unwrap())
     }
 
+    pub fn wrong(&self, what: String) {
+        self.wrongs.lock().unwrap().push(what);
+    }
+
+    /// I2.
+    fn take_off(&self, letter: &Letter) {
+        let mut flying = self.flying.lock().unwrap();
+        if flying.contains(&letter.secret()) {
+            self.wrong(format!("two requests with one secret at {}", self.time().unix()));
+        }
+        flying.push(letter.secret());
+    }
+
     fn answer(&self, letter: &Letter) -> Reply {
         let whole = carry_out(&mut self.authority.lock().unwrap(), self.time().unix(), letter).unwrap();
         reply(whole.status, &whole.body)
@@ -132,7 +152,9 @@ impl Carrier for Stand {
             let kind = letter.field("grant_type").unwrap_or_default();
             self.0.sent.lock().unwrap().push(Sent { at: self.0.time(), kind, secret: letter.secret() });
             let takes = *self.0.takes.lock().unwrap();
+            self.0.take_off(&letter);
             tokio::time::sleep(takes).await;
+            self.0.flying.lock().unwrap().retain(|secret| *secret != letter.secret());
             match harm {
                 Harm::NotSent | Harm::None => self.0.answer(&letter),
                 Harm::LostBefore => Reply::no_answer(Failure::Broken),
@@ -219,6 +241,10 @@ pub struct Shaky {
     pub ahead: Arc<AtomicI64>,
     /// Called once a claim was carried out; `true`: its answer is lost.
     pub after_claim: Arc<Mutex<AfterClaim>>,
+    /// Called before a claim; `true`: it does not get there.
+    pub before_claim: Arc<Mutex<AfterClaim>>,
+    /// The latest records of each row that the store has said to be durable.
+    pub durable: Arc<Mutex<HashMap<Name, VecDeque<Vec<u8>>>>>,
 }
 
 pub type AfterClaim = Box<dyn FnMut() -> bool + Send>;
@@ -231,12 +257,35 @@ impl Shaky {
             reads: Arc::default(),
             ahead: Arc::default(),
             after_claim: Arc::new(Mutex::new(Box::new(|| false))),
+            before_claim: Arc::new(Mutex::new(Box::new(|| false))),
+            durable: Arc::default(),
         }
     }
 
     /// From now on, until the next call.
     pub fn after_claim(&self, called: impl FnMut() -> bool + Send + 'static) {
         *self.after_claim.lock().unwrap() = Box::new(called);
+    }
+
+    /// From now on, until the next call.
+    pub fn before_claim(&self, called: impl FnMut() -> bool + Send + 'static) {
+        *self.before_claim.lock().unwrap() = Box::new(called);
+    }
+
+    fn is_durable(&self, name: &Name, record: &[u8]) {
+        let mut durable = self.durable.lock().unwrap();
+        let records = durable.entry(name.clone()).or_default();
+        records.push_back(record.to_vec());
+        if records.len() > 40 {
+            records.pop_front();
+        }
+    }
+
+    /// Whether a record that was written, lately, holds that text.
+    pub fn holds(&self, name: &Name, text: &str) -> bool {
+        let durable = self.durable.lock().unwrap();
+        let holds = |record: &Vec<u8>| record.windows(text.len()).any(|part| part == text.as_bytes());
+        durable.get(name).is_some_and(|records| records.iter().rev().any(holds))
     }
 
     /// The same store, seen by another process.
@@ -272,12 +321,25 @@ impl AsyncStore for Shaky {
     ) -> Pending<'a, Claim> {
         let claim = self.up(self.store.claim(now, name, expected, lease_seconds, intent));
         Box::pin(async move {
+            if (self.before_claim.lock().unwrap())() {
+                return Err(StoreError::CutOff);
+            }
             let claimed = claim.await?;
+            if matches!(claimed, Claim::Claimed(_)) {
+                self.is_durable(name, intent.record);
+            }
             if (self.after_claim.lock().unwrap())() { Err(StoreError::CutOff) } else { Ok(claimed) }
         })
     }
     fn commit<'a>(&'a self, now: u64, lease: &'a Lease, write: Write<'a>, then: Then) -> Pending<'a, Commit> {
-        Box::pin(self.up(self.store.commit(now, lease, write, then)))
+        let commit = self.up(self.store.commit(now, lease, write, then));
+        Box::pin(async move {
+            let committed = commit.await?;
+            if matches!(committed, Commit::Committed { .. }) {
+                self.is_durable(lease.name(), write.record);
+            }
+            Ok(committed)
+        })
     }
     fn release<'a>(&'a self, lease: &'a Lease) -> Pending<'a, ()> {
         Box::pin(self.up(self.store.release(lease)))
@@ -288,11 +350,17 @@ impl AsyncStore for Shaky {
     fn list<'a>(&'a self, after: Option<&'a Name>, limit: usize) -> Pending<'a, Vec<Row>> {
         Box::pin(self.up(self.store.list(after, limit)))
     }
-    fn due(&self, now: u64, limit: usize) -> Pending<'_, Vec<Row>> {
-        Box::pin(self.up(self.store.due(now, limit)))
+    fn due<'a>(&'a self, now: u64, owner: Owner<'a>, limit: usize) -> Pending<'a, Vec<Row>> {
+        Box::pin(self.up(self.store.due(now, owner, limit)))
     }
-    fn claim_due(&self, now: u64, limit: usize, lease_seconds: u32) -> Pending<'_, Vec<Due>> {
-        Box::pin(self.up(self.store.claim_due(now, limit, lease_seconds)))
+    fn claim_due<'a>(
+        &'a self,
+        now: u64,
+        owner: Owner<'a>,
+        limit: usize,
+        lease_seconds: u32,
+    ) -> Pending<'a, Vec<Due>> {
+        Box::pin(self.up(self.store.claim_due(now, owner, limit, lease_seconds)))
     }
     fn keys_in_use(&self) -> Pending<'_, Vec<KeyUse>> {
         Box::pin(self.up(self.store.keys_in_use()))

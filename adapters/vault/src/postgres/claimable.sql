@@ -2,14 +2,14 @@
 -- along only where the caller has to read it again.
 WITH clock AS MATERIALIZED (SELECT moment($5) AS now),
 found AS (
-    SELECT slot.id, slot.epoch, slot.generation, slot.due_at, slot.lease_seconds, slot.lease_until,
+    SELECT slot.id, slot.epoch, slot.generation, slot.due_at, slot.writer, slot.lease_seconds, slot.lease_until,
            slot.holder IS NOT NULL AND slot.lease_until > clock.now AS held,
            slot.generation = $4 AS expected,
            record.revision, record.sealed
     FROM clock, slot JOIN record ON record.slot = slot.id
     WHERE slot.app = $1 AND slot.environment = $2 AND slot.realm = $3
 )
-SELECT clock.now, found.id, found.epoch, found.generation, found.due_at, found.lease_until, found.held, found.revision,
+SELECT clock.now, found.id, found.epoch, found.generation, found.due_at, found.writer, found.lease_until, found.held, found.revision,
        found.lease_until > later(clock.now, found.lease_seconds) AS from_the_future,
        later(clock.now, found.lease_seconds) AS longest,
        CASE WHEN NOT coalesce(found.expected, false) THEN found.sealed END AS sealed,

@@ -70,6 +70,8 @@ pub struct Postgres {
     place: String,
     schema: String,
     holder: String,
+    /// Tells what this vault has written from what others have. Not the holder: people choose that.
+    writer: i64,
     ring: Keyring,
     clock: Clock,
     patience: Duration,

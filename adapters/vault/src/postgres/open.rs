@@ -9,10 +9,14 @@ use super::{
     address::Address,
     connection::{Fail, Patience, pool},
 };
-use crate::{Entropy, Error, KeyId, Keyring, Keys, key::random_hex, seal};
+use crate::{
+    Entropy, Error, KeyId, Keyring, Keys,
+    key::{random_hex, random_number},
+    seal,
+};
 
 /// Step n takes a vault from schema version n to n + 1. Steps are only ever added.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 const MOST_PATIENCE: Duration = Duration::from_secs(3_600);
 
@@ -49,8 +53,9 @@ impl Postgres {
         let ring = keys.resolve(&place, known.is_empty(), entropy.as_mut())?;
         door.admit(Patience::new(patience), &known, &ring, entropy.as_mut()).await?;
         let holder = if holder.is_empty() { random_hex(entropy.as_mut())? } else { holder };
+        let writer = random_number(entropy.as_mut())?;
         let entropy = Mutex::new(entropy);
-        Ok(Self { place, schema, holder, ring, clock, patience, pool, address, entropy })
+        Ok(Self { place, schema, holder, writer, ring, clock, patience, pool, address, entropy })
     }
 }
 

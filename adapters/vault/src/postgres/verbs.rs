@@ -8,8 +8,8 @@ use super::{
     parts, signed, unsigned,
 };
 use crate::{
-    AsyncStore, Claim, Commit, Due, Error, Fingerprint, KeyId, KeyUse, Lease, Loaded, Name, Pending, Removal,
-    Resealed, Row, Spend, Then, Write,
+    AsyncStore, Claim, Commit, Due, Error, Fingerprint, KeyId, KeyUse, Lease, Loaded, Name, Owner, Pending,
+    Removal, Resealed, Row, Spend, Then, Write,
     seal::{self, Binding, Field},
     store::{LATEST, lease_end},
 };
@@ -95,16 +95,22 @@ impl AsyncStore for Postgres {
         patiently!(self, "list its rows", self.try_list(after, limit))
     }
 
-    fn due(&self, now: u64, limit: usize) -> Pending<'_, Vec<Row>> {
-        patiently!(self, "list what is due", self.try_due(now, limit))
+    fn due<'a>(&'a self, now: u64, owner: Owner<'a>, limit: usize) -> Pending<'a, Vec<Row>> {
+        patiently!(self, "list what is due", self.try_due(now, owner, limit))
     }
 
-    fn claim_due(&self, now: u64, limit: usize, lease_seconds: u32) -> Pending<'_, Vec<Due>> {
+    fn claim_due<'a>(
+        &'a self,
+        now: u64,
+        owner: Owner<'a>,
+        limit: usize,
+        lease_seconds: u32,
+    ) -> Pending<'a, Vec<Due>> {
         let until = match lease_end(now, lease_seconds) {
             Ok(until) => until,
             Err(error) => return refused(error),
         };
-        patiently!(self, "claim what is due", self.try_claim_due(now, limit, lease_seconds, until))
+        patiently!(self, "claim what is due", self.try_claim_due(now, owner, limit, lease_seconds, until))
     }
 
     fn keys_in_use(&self) -> Pending<'_, Vec<KeyUse>> {
@@ -200,7 +206,8 @@ impl Postgres {
         let (epoch, said) = (signed(epoch), self.said(wanted.now));
         let holder = &self.holder;
         let mut values: Vec<&(dyn ToSql + Sync)> = vec![&app, &environment, &realm, &epoch, holder, &seconds];
-        let further: [&(dyn ToSql + Sync); 4] = [&due_at, &said, &revision, &sealed];
+        let ends_at = wanted.intent.stored_ends_at().map(signed);
+        let further: [&(dyn ToSql + Sync); 6] = [&due_at, &said, &revision, &sealed, &ends_at, &self.writer];
         values.extend(further);
         let expected = wanted.expected.map(signed);
         match &expected {
@@ -265,8 +272,20 @@ impl Postgres {
         let length = seconds.map_or(0, |length| i32::try_from(length).unwrap_or(i32::MAX));
         let due_at = write.stored_due_at().map(signed);
         let (said, revision, number) = (self.said(now), i64::from(write.revision), signed(generation));
-        let values: [&(dyn ToSql + Sync); 9] =
-            [&slot, &epoch, &number, &holder, &length, &due_at, &said, &revision, &sealed];
+        let ends_at = write.stored_ends_at().map(signed);
+        let values: [&(dyn ToSql + Sync); 11] = [
+            &slot,
+            &epoch,
+            &number,
+            &holder,
+            &length,
+            &due_at,
+            &said,
+            &revision,
+            &sealed,
+            &ends_at,
+            &self.writer,
+        ];
         if lent.execute(include_str!("commit.sql"), &values).await? == 0 {
             lent.give_back();
             return Err(Fail::Outrun);
@@ -312,9 +331,11 @@ impl Postgres {
         rows.iter().map(listed).collect()
     }
 
-    async fn try_due(&self, now: u64, limit: usize) -> Result<Vec<Row>, Fail> {
+    async fn try_due(&self, now: u64, owner: Owner<'_>, limit: usize) -> Result<Vec<Row>, Fail> {
         let lent = self.lend().await?;
-        let rows = lent.query(include_str!("due.sql"), &[&self.said(now), &count(limit)]).await?;
+        let (said, most) = (self.said(now), count(limit));
+        let values: [&(dyn ToSql + Sync); 4] = [&said, &most, &owner.app, &owner.environment];
+        let rows = lent.query(include_str!("due.sql"), &values).await?;
         lent.give_back();
         rows.iter().map(listed).collect()
     }
@@ -324,6 +345,7 @@ impl Postgres {
     async fn try_claim_due(
         &self,
         now: u64,
+        owner: Owner<'_>,
         limit: usize,
         lease_seconds: u32,
         until: u64,
@@ -331,9 +353,10 @@ impl Postgres {
         let lent = self.lend().await?;
         let said = self.said(now);
         let seconds = i32::try_from(lease_seconds).unwrap_or(i32::MAX);
-        lent.execute(include_str!("shorten_due.sql"), &[&said]).await?;
-        let claim = include_str!("claim_due.sql");
-        let taken = lent.query(claim, &[&said, &count(limit), &self.holder, &seconds]).await?;
+        let most = count(limit);
+        let values: [&(dyn ToSql + Sync); 6] =
+            [&said, &most, &self.holder, &seconds, &owner.app, &owner.environment];
+        let taken = lent.query(include_str!("claim_due.sql"), &values).await?;
         let (mut slots, mut epochs) = (Vec::new(), Vec::new());
         for row in &taken {
             slots.push(row.try_get::<_, i64>("id")?);
@@ -440,7 +463,8 @@ impl Postgres {
         let (generation, revision) = (number(row, "generation")?, revision(row)?);
         let sealed: &[u8] = row.try_get("sealed")?;
         let record = seal::open_record(&self.ring, &self.place, name, generation, revision, sealed)?;
-        Ok(Loaded { record, generation, revision, due_at: due_at(row)? })
+        let written_here = row.try_get::<_, Option<i64>>("writer")? == Some(self.writer);
+        Ok(Loaded { record, generation, revision, due_at: due_at(row)?, written_here })
     }
 
     fn sealed(&self, name: &Name, generation: u64, revision: u32, record: &[u8]) -> Result<Vec<u8>, Fail> {

@@ -25,6 +25,8 @@ pub struct Sqlite {
     place: String,
     path: PathBuf,
     holder: Holder,
+    /// Tells what this vault has written from what others have.
+    writer: i64,
     ring: Keyring,
     inner: Mutex<Inner>,
 }
@@ -190,14 +192,14 @@ mod tests {
         let ring = Keyring::generate(&mut SystemEntropy).unwrap();
         let store = Sqlite::open(&folder.path().join("vault.db"), Keys::Ring(ring)).unwrap();
         let name = Name::new("app", "env", "1").unwrap();
-        let small = Write { record: b"intent", revision: 1, due_at: None };
+        let small = Write { record: b"intent", revision: 1, due_at: None, ends_at: None };
         let Claim::Claimed(lease) = store.claim(0, &name, None, 60, small).unwrap() else { panic!() };
         let pages: i64 =
             store.lock().connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
         store.lock().connection.pragma_update(None, "max_page_count", pages).unwrap();
 
         let large = vec![7; 60_000];
-        let write = Write { record: &large, revision: 2, due_at: None };
+        let write = Write { record: &large, revision: 2, due_at: None, ends_at: None };
         let error = store.commit(1, &lease, write, Then::Release).unwrap_err();
         assert!(matches!(error, Error::Full { .. }), "{error:?}");
         let loaded = store.load(&name).unwrap().unwrap();

@@ -10,13 +10,18 @@ use std::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::{Fail, Inner, Options, Sqlite, in_transaction, on_ground};
-use crate::{Entropy, Error, KeyId, Keyring, Keys, files, holder::Holder, key::random_hex, seal};
+use crate::{
+    Entropy, Error, KeyId, Keyring, Keys, files,
+    holder::Holder,
+    key::{random_hex, random_number},
+    seal,
+};
 
 /// "evgr": marks the file as a vault.
 const APPLICATION_ID: i64 = 0x6576_6772;
 
 /// Step n takes a vault from schema version n to n + 1. Steps are only ever added.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 impl Sqlite {
     /// Opens the vault at `path`, and makes it (mode 0600; its folder 0700) where there is none.
@@ -45,7 +50,8 @@ impl Sqlite {
         let ring = keys.resolve(&place, known.is_empty(), entropy.as_mut())?;
         admit(&mut connection, &place, &ring, entropy.as_mut())
             .map_err(|fail| fail.named(&place, "check the key"))?;
-        Ok(Self { place, path, holder, ring, inner: Mutex::new(Inner { connection, entropy }) })
+        let writer = random_number(entropy.as_mut())?;
+        Ok(Self { place, path, holder, writer, ring, inner: Mutex::new(Inner { connection, entropy }) })
     }
 }
 

@@ -4,8 +4,8 @@ use rusqlite::{Connection, OptionalExtension, Params, Row as SqlRow, Transaction
 
 use super::{Fail, Sqlite};
 use crate::{
-    Claim, Commit, Due, Entropy, Error, Fingerprint, KeyId, KeyUse, Lease, Loaded, Name, Removal, Resealed,
-    Row, Spend, Store, Then, Write,
+    Claim, Commit, Due, Entropy, Error, Fingerprint, KeyId, KeyUse, Lease, Loaded, Name, Owner, Removal,
+    Resealed, Row, Spend, Store, Then, Write,
     seal::{self, Binding, Field},
     store::{LATEST, lease_end},
 };
@@ -18,6 +18,7 @@ struct Found {
     lease_seconds: u32,
     lease_until: u64,
     due_at: Option<u64>,
+    writer: Option<i64>,
     generation: u64,
     revision: u32,
     sealed: Vec<u8>,
@@ -65,7 +66,9 @@ impl Store for Sqlite {
                     self.holder.id(),
                     lease_seconds,
                     signed(until),
-                    intent.stored_due_at().map(signed)
+                    intent.stored_due_at().map(signed),
+                    intent.stored_ends_at().map(signed),
+                    self.writer
                 ],
                 |row| row.get(0),
             )?;
@@ -97,7 +100,9 @@ impl Store for Sqlite {
                     holder,
                     seconds,
                     signed(until),
-                    write.stored_due_at().map(signed)
+                    write.stored_due_at().map(signed),
+                    write.stored_ends_at().map(signed),
+                    self.writer
                 ],
             )?;
             self.write_record(transaction, entropy, found.slot, &lease.name, generation, write)?;
@@ -133,19 +138,29 @@ impl Store for Sqlite {
         })
     }
 
-    fn due(&self, now: u64, limit: usize) -> Result<Vec<Row>, Error> {
-        self.read("list what is due", |connection| {
-            rows(connection, include_str!("due.sql"), params![signed(now), count(limit)])
-        })
+    fn due(&self, now: u64, owner: Owner<'_>, limit: usize) -> Result<Vec<Row>, Error> {
+        self.read("list what is due", |connection| due(connection, now, owner, limit))
     }
 
-    fn claim_due(&self, now: u64, limit: usize, lease_seconds: u32) -> Result<Vec<Due>, Error> {
+    fn claim_due(
+        &self,
+        now: u64,
+        owner: Owner<'_>,
+        limit: usize,
+        lease_seconds: u32,
+    ) -> Result<Vec<Due>, Error> {
         let until = lease_end(now, lease_seconds)?;
         self.write("claim what is due", |transaction, _| {
-            transaction.execute(include_str!("shorten_due.sql"), [signed(now)])?;
-            let values = params![signed(now), count(limit)];
-            let names = rows(transaction, include_str!("due.sql"), values)?.into_iter().map(|row| row.name);
-            names.map(|name| self.claim_one(transaction, name, lease_seconds, until)).collect()
+            let mut claimed = Vec::new();
+            for Row { name, leased_until, .. } in due(transaction, now, owner, limit)? {
+                if leased_until.is_some_and(|until| until > now) {
+                    let key = params![name.app(), name.environment(), name.realm(), signed(now)];
+                    transaction.execute(include_str!("cut.sql"), key)?;
+                } else {
+                    claimed.push(self.claim_one(transaction, name, lease_seconds, until)?);
+                }
+            }
+            Ok(claimed)
         })
     }
 
@@ -241,15 +256,16 @@ impl Sqlite {
     ) -> Result<(), Fail> {
         let Some(found) = find(transaction, name)? else { return Ok(()) };
         let slot = found.slot;
-        let Loaded { record, generation, revision, due_at } = self.opened(name, found)?;
-        let write = Write { record: record.expose(), revision, due_at };
+        let Loaded { record, generation, revision, due_at, .. } = self.opened(name, found)?;
+        let write = Write { record: record.expose(), revision, due_at, ends_at: None };
         self.write_record(transaction, entropy, slot, name, generation, write)
     }
 
     fn opened(&self, name: &Name, row: Found) -> Result<Loaded, Fail> {
-        let Found { generation, revision, due_at, sealed, .. } = row;
+        let Found { generation, revision, due_at, writer, sealed, .. } = row;
         let record = seal::open_record(&self.ring, &self.place, name, generation, revision, &sealed)?;
-        Ok(Loaded { record, generation, revision, due_at })
+        let written_here = writer == Some(self.writer);
+        Ok(Loaded { record, generation, revision, due_at, written_here })
     }
 
     fn write_record(
@@ -279,12 +295,24 @@ fn find(connection: &Connection, name: &Name) -> Result<Option<Found>, Fail> {
             lease_seconds: row.get(3)?,
             lease_until: unsigned(row.get(4)?),
             due_at: row.get::<_, Option<i64>>(5)?.map(unsigned),
-            generation: unsigned(row.get(6)?),
-            revision: row.get(7)?,
-            sealed: row.get(8)?,
+            writer: row.get(6)?,
+            generation: unsigned(row.get(7)?),
+            revision: row.get(8)?,
+            sealed: row.get(9)?,
         })
     });
     Ok(found.optional()?)
+}
+
+/// Up to so many rows that are due are sorted; more are taken from the index of ends.
+const FEW: i64 = 1_000;
+
+fn due(connection: &Connection, now: u64, owner: Owner<'_>, limit: usize) -> Result<Vec<Row>, Fail> {
+    let Owner { app, environment } = owner;
+    let counted = params![app, environment, signed(now), FEW + 1];
+    let backlog: i64 = connection.query_row(include_str!("backlog.sql"), counted, |row| row.get(0))?;
+    let sql = if backlog <= FEW { include_str!("due_few.sql") } else { include_str!("due_many.sql") };
+    rows(connection, sql, params![app, environment, signed(now), count(limit)])
 }
 
 /// The next number of the vault, which no write had before.

@@ -6,7 +6,7 @@ pub mod server;
 
 use std::path::{Path, PathBuf};
 
-use evergrant_vault::{Claim, Commit, Keyring, Keys, Lease, Loaded, Name, Sqlite, Store, Write};
+use evergrant_vault::{Claim, Commit, Keyring, Keys, Lease, Loaded, Name, Owner, Sqlite, Store, Write};
 
 pub const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 pub const OTHER_KEY: &str = "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeffe0e1e2e3e4e5e6e7e8e9eaebecedeeef";
@@ -15,8 +15,11 @@ pub fn name(realm: &str) -> Name {
     Name::new("app-1f3a", "intuit-sandbox", realm).unwrap()
 }
 
+/// Whose rows [`name`] names.
+pub const OWNER: Owner<'static> = Owner { app: "app-1f3a", environment: "intuit-sandbox" };
+
 pub fn write(record: &[u8]) -> Write<'_> {
-    Write { record, revision: 1, due_at: Some(1_000) }
+    Write { record, revision: 1, due_at: Some(1_000), ends_at: None }
 }
 
 pub fn ring(text: &str) -> Keys<'static> {

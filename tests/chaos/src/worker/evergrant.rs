@@ -458,7 +458,9 @@ impl<'a> Worker<'a> {
     }
 
     fn write<'b>(&self, grant: &Grant, bytes: &'b [u8]) -> Write<'b> {
-        Write { record: bytes, revision: grant.session.phase().revision, due_at: self.due_of(grant) }
+        let phase = grant.session.phase();
+        let ends_at = phase.usable().map(|held| held.end().unix());
+        Write { record: bytes, revision: phase.revision, due_at: self.due_of(grant), ends_at }
     }
 
     fn due_of(&self, grant: &Grant) -> Option<u64> {

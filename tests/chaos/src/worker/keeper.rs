@@ -18,8 +18,8 @@ use evergrant_keeper::{AccessToken, Carrier, Clock, Error, Keeper, Options};
 use evergrant_ureq::{Client, Reply};
 use evergrant_vault::{
     AsyncStore, Claim, Commit, Due, Error as StoreError, Fingerprint, KeyUse, Keyring, Keys, Lease, Loaded,
-    Name, OnRuntime, Pending, Postgres, PostgresOptions, Removal, Resealed, Row, Spend, Spill, Sqlite, Store,
-    Then, Write,
+    Name, OnRuntime, Owner, Pending, Postgres, PostgresOptions, Removal, Resealed, Row, Spend, Spill, Sqlite,
+    Store, Then, Write,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
@@ -387,15 +387,22 @@ impl AsyncStore for Shared {
         Box::pin(self.0.verb("list", false, move |store| store.list(after, limit)))
     }
 
-    fn due(&self, now: u64, limit: usize) -> Pending<'_, Vec<Row>> {
-        Box::pin(self.0.verb("due", false, move |store| store.due(self.0.now(now), limit)))
+    fn due<'a>(&'a self, now: u64, owner: Owner<'a>, limit: usize) -> Pending<'a, Vec<Row>> {
+        Box::pin(self.0.verb("due", false, move |store| store.due(self.0.now(now), owner, limit)))
     }
 
     /// Within another operation it has no gates: what strikes there is to strike that operation.
-    fn claim_due(&self, now: u64, limit: usize, lease_seconds: u32) -> Pending<'_, Vec<Due>> {
+    fn claim_due<'a>(
+        &'a self,
+        now: u64,
+        owner: Owner<'a>,
+        limit: usize,
+        lease_seconds: u32,
+    ) -> Pending<'a, Vec<Due>> {
         let gated = self.0.pace.ticks.load(Ordering::Relaxed);
         Box::pin(async move {
-            let claim_due = move |store: &dyn Store| store.claim_due(self.0.now(now), limit, lease_seconds);
+            let claim_due =
+                move |store: &dyn Store| store.claim_due(self.0.now(now), owner, limit, lease_seconds);
             let found = self.0.verb("claim-due", gated, claim_due).await;
             self.0.pace.looks.fetch_add(1, Ordering::Relaxed);
             found
