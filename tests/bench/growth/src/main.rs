@@ -57,7 +57,8 @@ fn name(row: u64) -> Result<Name, evergrant_vault::Error> {
 fn round(vault: &Sqlite, name: &Name, expected: Option<u64>) -> Result<Duration, Box<dyn std::error::Error>> {
     let (record, now) = ([b'x'; 1_210], 1_800_000_000);
     let start = Instant::now();
-    let write = Write { record: &record, revision: 1, due_at: Some(now + 3_000), ends_at: Some(now + 8_640_000) };
+    let write =
+        Write { record: &record, revision: 1, due_at: Some(now + 3_000), ends_at: Some(now + 8_640_000) };
     let Claim::Claimed(lease) = vault.claim(now, name, expected, 60, write)? else {
         return Err("it is held".into());
     };
