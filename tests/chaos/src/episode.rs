@@ -185,11 +185,7 @@ impl<'f> Episode<'f> {
             outcome,
             traced,
         };
-        for worker in 0..episode.posts.len() {
-            if !episode.fleet.is_alive(worker) {
-                episode.fleet.spawn(worker)?;
-            }
-        }
+        episode.fleet.begin()?;
         Ok(episode)
     }
 
@@ -208,7 +204,7 @@ impl<'f> Episode<'f> {
         // Whoever is still at work on this grant would take the next one's lines for its own.
         for worker in 0..self.posts.len() {
             if !matches!(self.posts[worker].state, State::Idle) {
-                self.fleet.kill(worker);
+                self.fleet.kill(worker)?;
             }
         }
         Ok(self.outcome)
@@ -441,8 +437,7 @@ impl<'f> Episode<'f> {
         loop {
             if let Some(micros) = self.posts[worker].op.as_mut().and_then(|op| op.kill_soon.take()) {
                 std::thread::sleep(Duration::from_micros(micros));
-                self.killed(worker);
-                return Ok(());
+                return self.killed(worker);
             }
             let at = match self.fleet.wait(worker)? {
                 Event::Died => return Err("a worker ended by itself; its own words are above".into()),
@@ -490,12 +485,12 @@ impl<'f> Episode<'f> {
                     self.plan_return(worker, down);
                     if fleet {
                         for other in (0..self.posts.len()).filter(|other| *other != worker) {
-                            self.killed(other);
+                            self.killed(other)?;
                             self.plan_return(other, down);
                         }
                     }
                     if micros == 0 {
-                        self.killed(worker);
+                        self.killed(worker)?;
                         return Ok(false);
                     }
                     if let Some(op) = &mut self.posts[worker].op {
@@ -541,8 +536,8 @@ impl<'f> Episode<'f> {
         self.at(self.now + down, Timer::Respawn(worker));
     }
 
-    fn killed(&mut self, worker: usize) {
-        self.fleet.kill(worker);
+    fn killed(&mut self, worker: usize) -> Result<(), String> {
+        self.fleet.kill(worker)?;
         self.outcome.kills += 1;
         if self.posts[worker].op.is_some() {
             self.book.unanswered(self.now);
@@ -559,6 +554,7 @@ impl<'f> Episode<'f> {
         while let Some(request) = self.fleet.left_behind() {
             let _ = self.work(request.worker, &request.token);
         }
+        Ok(())
     }
 
     /// Lets a worker through a gate; `false` where it does not run on.

@@ -1,5 +1,6 @@
 //! `cargo run --release -p chaos -- --store sqlite --refreshes 1000000 --seed 1 --client all`
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use chaos::run::{self, Plan};
@@ -50,8 +51,9 @@ impl Asked {
                 _ => return Err(USAGE.into()),
             }
         }
-        const NAMES: [&str; 13] = [
+        const NAMES: [&str; 14] = [
             "store",
+            "folder",
             "client",
             "refreshes",
             "baseline-refreshes",
@@ -100,7 +102,8 @@ fn main() -> ExitCode {
 fn serve(words: &[String]) -> Result<(), String> {
     let asked = Asked::read(words)?;
     let need = |name| asked.text(name).ok_or_else(|| format!("a worker needs --{name}"));
-    worker::serve(need("client")?, need("store")?, need("schema")?, need("authority")?)
+    let folder = Path::new(need("folder")?);
+    worker::serve(need("client")?, need("store")?, folder, need("schema")?, need("authority")?)
 }
 
 fn harm(words: &[String]) -> Result<bool, String> {
@@ -133,6 +136,7 @@ fn plan(asked: &Asked, ground: &Ground, client: &str) -> Result<Plan, String> {
             client: client.into(),
             store: ground.address.clone(),
             schema: format!("chaos_{}", std::process::id()),
+            folder: ground.folder().into(),
             node: concat!(env!("CARGO_MANIFEST_DIR"), "/node").into(),
         },
         seed: asked.number("seed", 1)?,

@@ -105,10 +105,9 @@ impl Lane {
     fn new(plan: &Plan, number: usize) -> Result<Self, String> {
         let mut start = plan.start.clone();
         start.schema = format!("{}_{number}", start.schema);
-        if !start.store.starts_with("postgres://") {
-            start.store = format!("{}/{number}", start.store);
-            std::fs::create_dir_all(&start.store).map_err(|error| format!("{}: {error}", start.store))?;
-        }
+        start.folder = start.folder.join(number.to_string());
+        let failed = |error| format!("{}: {error}", start.folder.display());
+        std::fs::create_dir_all(&start.folder).map_err(failed)?;
         Ok(Self { fleet: Fleet::new(start, plan.workers)?, realm: number as u64 * 1_000_000_000_000 })
     }
 

@@ -16,6 +16,7 @@ fn plan(ground: &Ground, client: &str, refreshes: u64) -> Plan {
             client: client.into(),
             store: ground.address.clone(),
             schema: format!("chaos_{}_{}", client.replace('-', "_"), std::process::id()),
+            folder: ground.folder().into(),
             node: concat!(env!("CARGO_MANIFEST_DIR"), "/node").into(),
         },
         seed: SEED,

@@ -7,7 +7,7 @@
 //! Its scheduler looks once a minute, which over months of virtual time nobody could wait for. So it is asked to look when the row is
 //! due, and when the process starts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,11 +27,14 @@ use tokio::time::Instant;
 use super::port::{Ask, Port};
 use super::{Done, Place, fingerprint_of};
 use crate::app::SEALING_KEY;
+use crate::backdoor::{SPILL, VAULT};
 
 /// The scheduler's longest sleep.
 const WAKE_SECONDS: u64 = 60;
 /// A row that is due, and of which nothing could be made, is looked at again so much later: the harness wakes nobody for ever.
 const AGAIN_SECONDS: u64 = 300;
+/// While something is under way, the worker looks so often at the least whether it has come to its end.
+const PAUSE_MOST_SECONDS: u64 = 16;
 /// The harness is told of so much time in one piece, where nobody else asks before.
 const PIECE_SECONDS: u64 = 60;
 
@@ -46,45 +49,48 @@ fn ring() -> Result<Keys<'static>, String> {
 pub(super) struct Worker {
     port: &'static Port,
     provider: &'static Provider<'static>,
-    place: Place,
-    number: String,
+    store: Arc<dyn Store>,
+    /// The store's server has a clock of its own.
+    has_clock: bool,
+    /// Of this worker, in all its lives: what one of them has spilled the next one takes up.
+    spill: PathBuf,
+    number: u64,
     http: evergrant_reqwest::Client,
     life: Option<Life>,
 }
 
-/// A store, and where it and what is spilled lie.
-type Opened = (Box<dyn Store>, Option<[PathBuf; 2]>);
-
-/// A keeper, on a store that belongs to this grant alone: episodes all begin at the same time, and a sweep would find those before.
+/// A keeper. The store lives longer: the harness empties it between two grants.
 struct Life {
     realm: String,
     runtime: Runtime,
     pace: Arc<Pace>,
     store: Arc<Gated>,
     keeper: Keeper,
-    files: Option<[PathBuf; 2]>,
 }
 
 impl Worker {
-    pub(super) fn new(port: &'static Port, authority: &str, place: Place) -> Result<Self, String> {
+    pub(super) fn new(
+        port: &'static Port,
+        authority: &str,
+        place: &Place,
+        folder: &Path,
+    ) -> Result<Self, String> {
         let provider = super::evergrant::provider(Box::leak(authority.to_owned().into_boxed_str()));
         // …/w<worker>.<life>/token
         let number = authority.split("/w").last().and_then(|rest| rest.split('.').next()).unwrap_or("0");
         // It is asked for, and replaced by the carrier.
         let http = evergrant_reqwest::Client::new(evergrant_reqwest::Options::default()).map_err(told)?;
-        let number = number.to_owned();
-        Ok(Self { port, provider: Box::leak(Box::new(provider)), place, number, http, life: None })
+        let spill = folder.join(SPILL).join(number);
+        let number = number.parse().unwrap_or(0);
+        let has_clock = matches!(place, Place::Postgres { .. });
+        let (store, provider) = (open(place)?, Box::leak(Box::new(provider)));
+        Ok(Self { port, provider, store, has_clock, spill, number, http, life: None })
     }
 
     pub(super) fn carry_out(&mut self, ask: &Ask) -> Done {
         let (Ask::Use(realm) | Ask::Tick(realm) | Ask::Callback { realm, .. }) = ask;
         if self.life.as_ref().is_none_or(|life| life.realm != *realm) {
-            if let Some(files) = self.life.take().and_then(|life| life.files) {
-                // Others may have been first.
-                files.iter().for_each(|path| {
-                    let _ = std::fs::remove_dir_all(path);
-                });
-            }
+            self.life = None;
             match self.begin(realm) {
                 Ok(life) => self.life = Some(life),
                 Err(why) => return Done { token: Err(why), due: None },
@@ -101,42 +107,30 @@ impl Worker {
         let name =
             Name::new(format!("{:08x}", app.fingerprint()), self.provider.name, realm).map_err(told)?;
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().map_err(told)?;
-        let (store, files) = self.open(realm)?;
-        let spill =
-            files.as_ref().map(|[_, folder]| Spill::open(folder, ring()?).map_err(told)).transpose()?;
         let pace = runtime.block_on(async { Arc::new(Pace::new(self.port)) });
-        let has_clock = matches!(self.place, Place::Postgres { .. });
+        let (store, has_clock) = (Arc::clone(&self.store), self.has_clock);
         let store = Arc::new(Gated { pace: Arc::clone(&pace), store, has_clock, name });
         let mut options = Options::default();
-        options.seed = Some(self.number.parse().unwrap_or(0));
-        let mut builder = Keeper::builder(app, Shared(Arc::clone(&store)), self.http.clone())
+        options.seed = Some(self.number);
+        let builder = Keeper::builder(app, Shared(Arc::clone(&store)), self.http.clone())
             .carrier(Wire { pace: Arc::clone(&pace), http: Client::new(evergrant_ureq::Options::default()) })
             .clock(Told(Arc::clone(&pace)))
+            .spill(Spill::open(&self.spill, ring()?).map_err(told)?)
             .options(options);
-        if let Some(spill) = spill {
-            builder = builder.spill(spill);
-        }
         let keeper = runtime.block_on(async { builder.start() }).map_err(told)?;
-        Ok(Life { realm: realm.to_owned(), runtime, pace, store, keeper, files })
+        Ok(Life { realm: realm.to_owned(), runtime, pace, store, keeper })
     }
+}
 
-    fn open(&self, realm: &str) -> Result<Opened, String> {
-        match &self.place {
-            Place::Sqlite { folder } => {
-                let home = folder.join(realm);
-                std::fs::create_dir_all(&home).map_err(told)?;
-                let spill = folder.join(format!("{realm}-spill-{}", self.number));
-                let store = Sqlite::open(&home.join("vault.db"), ring()?).map_err(told)?;
-                Ok((Box::new(store), Some([home, spill])))
-            }
-            Place::Postgres { url, schema } => {
-                let mut options = PostgresOptions::default();
-                options.schema = format!("{schema}_{realm}");
-                options.connections = 1;
-                options.clock = evergrant_vault::Clock::Caller;
-                let store = OnRuntime::open(Postgres::open(url, ring()?, options)).map_err(told)?;
-                Ok((Box::new(store), None))
-            }
+fn open(place: &Place) -> Result<Arc<dyn Store>, String> {
+    match place {
+        Place::Sqlite { folder } => Ok(Arc::new(Sqlite::open(&folder.join(VAULT), ring()?).map_err(told)?)),
+        Place::Postgres { url, schema } => {
+            let mut options = PostgresOptions::default();
+            options.schema = schema.clone();
+            options.connections = 1;
+            options.clock = evergrant_vault::Clock::Caller;
+            Ok(Arc::new(OnRuntime::open(Postgres::open(url, ring()?, options)).map_err(told)?))
         }
     }
 }
@@ -201,6 +195,7 @@ impl Life {
     /// Until nothing is under way. Says whether it had to wait.
     async fn rest(&self) -> bool {
         let mut waited = false;
+        let mut pause = 1;
         loop {
             // Time passes only where nothing can run.
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -212,7 +207,8 @@ impl Life {
             if self.pace.debt() >= PIECE_SECONDS {
                 self.pace.settle().await;
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            pause = (pause * 2).min(PAUSE_MOST_SECONDS);
         }
     }
 
@@ -311,8 +307,8 @@ impl Carrier for Wire {
 /// A store with a gate on both sides of each verb.
 struct Gated {
     pace: Arc<Pace>,
-    store: Box<dyn Store>,
-    /// The store's server has a clock of its own.
+    store: Arc<dyn Store>,
+    /// As the worker has it.
     has_clock: bool,
     /// The row that this is about.
     name: Name,

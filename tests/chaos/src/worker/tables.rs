@@ -27,6 +27,17 @@ pub(crate) enum Tables {
     Postgres { runtime: Box<Runtime>, client: Box<RefCell<Client>> },
 }
 
+impl Place {
+    /// `postgres://…`, or SQLite in that folder.
+    pub(crate) fn of(store: &str, folder: &Path, schema: &str) -> Self {
+        if store.starts_with("postgres://") {
+            Self::Postgres { url: store.into(), schema: schema.into() }
+        } else {
+            Self::Sqlite { folder: folder.into() }
+        }
+    }
+}
+
 type Result<T> = std::result::Result<T, String>;
 
 fn told(error: impl std::fmt::Display) -> String {
