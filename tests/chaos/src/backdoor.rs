@@ -47,7 +47,12 @@ impl Backdoor {
     pub(crate) fn known_as(&self, store: &str, session: &str) -> String {
         match self {
             Self::Sqlite { .. } => store.into(),
-            Self::Postgres { .. } => format!("{store}?application_name={session}"),
+            // Sessions die young here: they are not to plan each statement anew five times before they settle for one plan.
+            Self::Postgres { .. } => {
+                format!(
+                    "{store}?application_name={session}&options=-c%20plan_cache_mode%3Dforce_generic_plan"
+                )
+            }
         }
     }
 

@@ -423,11 +423,12 @@ impl<'f> Episode<'f> {
         self.follow(worker)
     }
 
-    /// The time as that worker is told it, and whether it is to stop at gates.
+    /// The time as that worker is told it, whether it is to stop at gates, and whether the store is down.
     fn told(&self, worker: usize) -> String {
         let post = &self.posts[worker];
-        let gated = post.op.as_ref().is_some_and(|op| !op.harms.is_empty()) || self.is_store_down();
-        format!("{} {} {}", self.now, self.now.saturating_add_signed(post.skew), u8::from(gated))
+        let has_harms = post.op.as_ref().is_some_and(|op| !op.harms.is_empty());
+        let gated = if self.is_store_down() { 2 } else { u8::from(has_harms) };
+        format!("{} {} {gated}", self.now, self.now.saturating_add_signed(post.skew))
     }
 
     // ---------------------------------------------------------------------------------------------------- following

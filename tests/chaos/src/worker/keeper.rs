@@ -329,7 +329,7 @@ impl Gated {
         let done = if gated {
             self.pace.port.verb(what, || StoreError::CutOff, || verb(self.store.as_ref()))
         } else {
-            verb(self.store.as_ref())
+            self.pace.port.verb_without_gates(|| StoreError::CutOff, || verb(self.store.as_ref()))
         };
         self.pace.catch_up().await;
         done
@@ -345,7 +345,11 @@ struct Shared(Arc<Gated>);
 
 impl AsyncStore for Shared {
     fn clock(&self, now: u64) -> Pending<'_, u64> {
-        Box::pin(async move { Ok(if self.0.has_clock { self.0.pace.reckoned() } else { now }) })
+        let Gated { pace, has_clock, .. } = self.0.as_ref();
+        Box::pin(async move {
+            let read = || Ok(if *has_clock { pace.reckoned() } else { now });
+            pace.port.verb_without_gates(|| StoreError::CutOff, read)
+        })
     }
 
     fn load<'a>(&'a self, name: &'a Name) -> Pending<'a, Option<Loaded>> {
