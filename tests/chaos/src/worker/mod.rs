@@ -1,6 +1,5 @@
 //! The other end: a process of the fleet, of whichever client.
 
-mod evergrant;
 mod huskarl;
 mod keeper;
 mod plain;
@@ -11,7 +10,6 @@ use std::path::Path;
 
 use evergrant_emulator::authority::Fingerprint;
 
-pub(crate) use self::evergrant::keys;
 pub(crate) use self::tables::{Place, Row, Tables};
 use plain::Way;
 use port::{Ask, Port};
@@ -53,11 +51,6 @@ pub fn serve(client: &str, store: &str, folder: &Path, schema: &str, authority: 
     let place = Place::of(store, folder, schema);
     let plain = |way| plain::Worker::new(port, authority, &place, way);
     match client {
-        "evergrant" => {
-            let provider = evergrant::provider(authority);
-            let worker = evergrant::Worker::new(port, &provider, &place)?;
-            answer(port, |ask| worker.carry_out(ask));
-        }
         "keeper" => {
             let mut worker = keeper::Worker::new(port, authority, &place, folder)?;
             answer(port, |ask| worker.carry_out(ask));

@@ -14,9 +14,13 @@
 //! | `ready` | it can be asked |
 //! | `gate <name>` | it stands before or after a verb of the store |
 //! | `sleep <seconds>` | it wants to wait |
+//! | `hold <time>` | many refusals are an outage to it, since then |
 //! | `ok <fingerprint> <due>` | it hands out that access token; and wants a `tick` then (Unix seconds of its own clock, or `-`) |
 //! | `ok - <due>` | it was woken, and hands out nothing |
 //! | `err <due> <why>` | it has none to hand out |
+//!
+//! `<realm>` is all the realms of the episode, with commas between them; only a keeper is asked for several. What became of each then
+//! stands between commas as well: a fingerprint, or `!` and why there is none.
 
 use std::io::{self, BufRead, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
