@@ -555,6 +555,9 @@ impl<'f> Episode<'f> {
         let struck: Vec<Kind> = op.harms.extract_if(.., |harm| strikes(harm)).collect();
         self.outcome.struck += struck.len() as u64;
         let mut stall = None;
+        if struck.is_empty() {
+            self.trace(|| format!("worker {worker}, gate {gate} ({})", at.name()));
+        }
         for harm in struck {
             self.trace(|| format!("worker {worker}, gate {gate} ({}): {harm}", at.name()));
             match harm {

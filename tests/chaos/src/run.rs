@@ -210,13 +210,18 @@ pub fn all(plan: &Plan) -> Result<Report, String> {
             }
         }
     };
-    std::thread::scope(|scope| {
+    let done = std::thread::scope(|scope| {
         let lane = &lane;
         let lanes: Vec<_> = (0..plan.fleets.max(1)).map(|number| scope.spawn(move || lane(number))).collect();
         lanes.into_iter().try_for_each(|lane| lane.join().unwrap_or_else(|_| Err("a fleet panicked".into())))
-    })?;
+    });
     let (report, _) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(Report { took: began.elapsed(), ..report })
+    let report = Report { took: began.elapsed(), ..report };
+    match done {
+        Ok(()) => Ok(report),
+        // What was counted until then is not lost with it.
+        Err(why) => Err(format!("{why}\n\n{}", crate::report::table(&[report]))),
+    }
 }
 
 fn progress(plan: &Plan, (report, told): &mut (Report, Instant), began: Instant) {

@@ -142,6 +142,13 @@ fn whoever_knows_that_nothing_was_sent_says_so_when_the_store_is_back() {
     assert_eq!(verdict("keeper", 752, "26 store-down 3 237983"), Verdict::Kept);
 }
 
+/// The same, and all processes are killed while the store is away: what they knew lies in a spill folder.
+#[test]
+fn that_nothing_was_sent_outlives_whoever_knew_it() {
+    let harms = "14 store-down 2 168175 done; 20 kill 1 0 3 fleet";
+    assert_eq!(verdict("keeper", 9393, harms), Verdict::Kept);
+}
+
 /// A lease that ended while the process stood still between the claim and the send. What it would send makes the token stale that
 /// another process has got meanwhile; and it dies before it can tell.
 #[test]

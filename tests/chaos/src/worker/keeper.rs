@@ -341,10 +341,9 @@ impl Carrier for Wire {
     fn carry_out<'a>(&'a self, http: &'a Http<'a>) -> Pin<Box<dyn Future<Output = Reply> + Send + 'a>> {
         Box::pin(async move {
             self.pace.settle().await;
-            // The whole process is one thread: it stands still until the answer is there, or its time is up.
-            let reply = self.http.carry_out(http);
-            self.pace.catch_up().await;
-            reply
+            // The whole process is one thread: it stands still until the answer is there, or its time is up. What has come is taken
+            // before any clock is looked at, as a process does that stood still with the answer in its socket.
+            self.http.carry_out(http)
         })
     }
 }
@@ -396,6 +395,10 @@ impl AsyncStore for Shared {
             let read = || Ok(if *has_clock { pace.reckoned() } else { now });
             pace.port.verb_without_gates(|| StoreError::CutOff, read)
         })
+    }
+
+    fn writer(&self) -> u64 {
+        self.0.store.writer()
     }
 
     fn load<'a>(&'a self, name: &'a Name) -> Pending<'a, Option<Loaded>> {
