@@ -98,6 +98,8 @@ enum Timer {
     /// Likewise, with the callback of that grant.
     CallbackAgain(usize, usize),
     Tick,
+    /// A worker reaches the authority again.
+    Joined(usize),
     /// The authority works on a request that nobody waits for any more.
     LateWork(usize),
     /// Something ends by itself.
@@ -353,7 +355,10 @@ impl<'f> Episode<'f> {
                 }
                 Ok(())
             }
-            Timer::Mark => Ok(()),
+            Timer::Joined(worker) if self.posts[worker].cut_until <= self.now => {
+                self.fleet.link(worker, true)
+            }
+            Timer::Joined(_) | Timer::Mark => Ok(()),
         }
     }
 
@@ -364,7 +369,7 @@ impl<'f> Episode<'f> {
         let Some(step) = script.steps.get(number) else { return Ok(()) };
         let mut harms = script.at(number);
         for harm in &harms {
-            self.disturb(step.worker, *harm);
+            self.disturb(step.worker, *harm)?;
         }
         let is_used = self.grants.iter().any(|grant| grant.book.ever_held());
         if is_used {
@@ -392,21 +397,23 @@ impl<'f> Episode<'f> {
     }
 
     /// Harms that do not wait for a gate.
-    fn disturb(&mut self, worker: usize, harm: Kind) {
+    fn disturb(&mut self, worker: usize, harm: Kind) -> Result<(), String> {
         match harm {
             Kind::Outage { seconds, how } => {
                 self.outage = Some((self.now + seconds, how));
                 self.at(self.now + seconds, Timer::Mark);
             }
             Kind::Cut { seconds } => {
+                self.fleet.link(worker, false)?;
                 self.posts[worker].cut_until = self.now + seconds;
-                self.at(self.now + seconds, Timer::Mark);
+                self.at(self.now + seconds, Timer::Joined(worker));
             }
             Kind::Skew { seconds } => self.posts[worker].skew = seconds,
-            _ => return,
+            _ => return Ok(()),
         }
         self.outcome.struck += 1;
         self.trace(|| format!("worker {worker}: {harm}"));
+        Ok(())
     }
 
     /// The user consents, and the browser is on its way back.
@@ -880,6 +887,7 @@ impl<'f> Episode<'f> {
         self.store_down_until = 0;
         self.outage = None;
         for worker in 0..self.posts.len() {
+            self.fleet.link(worker, true)?;
             let post = &mut self.posts[worker];
             (post.skew, post.cut_until) = (0, 0);
             if let Some(op) = &mut post.op {

@@ -2,12 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::backdoor::Backdoor;
+use crate::netns::Link;
 use crate::wire::Request;
 use crate::worker::{Place, Tables};
 
@@ -26,6 +28,8 @@ pub struct Start {
     pub folder: std::path::PathBuf,
     /// The folder of the node worker with its packages installed; needed by `intuit-oauth` only.
     pub node: std::path::PathBuf,
+    /// The number of the first worker's link, where each worker is in a network namespace of its own ([`crate::netns`]).
+    pub links: Option<usize>,
 }
 
 pub(crate) struct Fleet {
@@ -35,6 +39,8 @@ pub(crate) struct Fleet {
     workers: Vec<Option<Process>>,
     lives: Vec<u32>,
     backdoor: Backdoor,
+    /// One for each worker, where the run has namespaces.
+    links: Vec<Link>,
     /// What the node worker stores: it has no driver of its own, so the harness does it.
     pub(crate) tables: Option<Tables>,
 }
@@ -58,7 +64,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Fleet {
     pub(crate) fn new(start: Start, workers: usize) -> Result<Self, String> {
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| format!("no port: {error}"))?;
+        let numbers = start.links.map_or(0..0, |first| first..first + workers);
+        let links = numbers.map(Link::make).collect::<Result<Vec<_>, _>>()?;
+        // In namespaces of its own the run has no network but its workers' links.
+        let host = if links.is_empty() { "127.0.0.1:0" } else { "0.0.0.0:0" };
+        let listener = TcpListener::bind(host).map_err(|error| format!("no port: {error}"))?;
         let port = listener.local_addr().map_err(|error| error.to_string())?.port();
         let place = Place::of(&start.store, &start.folder, &start.schema);
         let tables = match start.client.as_str() {
@@ -73,6 +83,7 @@ impl Fleet {
             workers: (0..workers).map(|_| None).collect(),
             lives: vec![0; workers],
             backdoor,
+            links,
             tables,
         };
         (0..workers).try_for_each(|worker| fleet.spawn(worker))?;
@@ -82,6 +93,7 @@ impl Fleet {
     /// For the next grant: every worker lives, and a keeper's store is as empty as a new one. (The baselines tell grants apart by their
     /// realms alone.)
     pub(crate) fn begin(&mut self) -> Result<(), String> {
+        self.links.iter_mut().try_for_each(|link| link.set(true))?;
         for worker in 0..self.workers.len() {
             if self.workers[worker].is_none() {
                 self.spawn(worker)?;
@@ -103,6 +115,11 @@ impl Fleet {
         self.start.client == "keeper"
     }
 
+    /// Takes a worker's link down, or up again. Without namespaces there is none: requests end at the endpoint.
+    pub(crate) fn link(&mut self, worker: usize, up: bool) -> Result<(), String> {
+        self.links.get_mut(worker).map_or(Ok(()), |link| link.set(up))
+    }
+
     pub(crate) fn is_alive(&self, worker: usize) -> bool {
         self.workers[worker].is_some()
     }
@@ -110,14 +127,18 @@ impl Fleet {
     /// Starts a worker, and waits until it can be asked.
     pub(crate) fn spawn(&mut self, worker: usize) -> Result<(), String> {
         self.lives[worker] += 1;
-        let authority = format!("http://127.0.0.1:{}/w{worker}.{}/token", self.port, self.lives[worker]);
-        let Start { program, client, store, schema, folder, node } = &self.start;
+        let link = self.links.get(worker);
+        let host = link.map_or("127.0.0.1".into(), Link::host);
+        let authority = format!("http://{host}:{}/w{worker}.{}/token", self.port, self.lives[worker]);
+        let Start { program, client, store, schema, folder, node, .. } = &self.start;
+        let in_place =
+            |program: &Path| link.map_or_else(|| Command::new(program), |link| link.command(program));
         let mut command = if client == "intuit-oauth" {
-            let mut command = Command::new("node");
+            let mut command = in_place(Path::new("node"));
             command.arg("worker.mjs").arg(&authority).current_dir(node);
             command
         } else {
-            let mut command = Command::new(program);
+            let mut command = in_place(program);
             let store = self.backdoor.known_as(store, &self.session(worker));
             command.args(["worker", "--client", client, "--store", &store, "--schema", schema]);
             command.args(["--authority", &authority]).arg("--folder").arg(folder);

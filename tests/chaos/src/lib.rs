@@ -77,6 +77,7 @@ mod backdoor;
 pub mod book;
 mod episode;
 mod fleet;
+pub mod netns;
 pub mod report;
 pub mod run;
 pub mod script;

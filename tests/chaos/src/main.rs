@@ -6,14 +6,16 @@ use std::process::ExitCode;
 use chaos::run::{self, Plan};
 use chaos::script::Script;
 use chaos::server::Ground;
-use chaos::{Start, report, worker};
+use chaos::{Start, netns, report, worker};
 
 const USAGE: &str = "\
 Usage: chaos [--store sqlite|postgres] [--client NAME|all] [--refreshes N] [--baseline-refreshes N] [--seed N]
-             [--first N] [--grants N] [--workers N] [--fleets N] [--reductions N]
+             [--cut endpoint|namespaces] [--first N] [--grants N] [--workers N] [--fleets N] [--reductions N]
        chaos … --episode N [--harms TEXT] [--times N]   one episode, and what happened in it
 
   --client       keeper, no-lock, timed-lock, compare-and-swap, delete-on-invalid-grant, huskarl, intuit-oauth; or all
+  --cut          what it is that a worker does not reach the authority: its requests end at the endpoint, or the link of its own network
+                 namespace goes down, where the system lets such be made, and SQLite is the store (endpoint)
   --grants       grants in one store, which are refused together in an outage; more than one for the keeper alone (1; all: 1, then 4)
   --refreshes    until the authority has judged so many (10000)
   --baseline-refreshes   the same for all but the keeper; what --refreshes says where it is not given
@@ -53,7 +55,7 @@ impl Asked {
                 _ => return Err(USAGE.into()),
             }
         }
-        const NAMES: [&str; 16] = [
+        const NAMES: [&str; 17] = [
             "store",
             "folder",
             "client",
@@ -65,6 +67,7 @@ impl Asked {
             "reductions",
             "episode",
             "harms",
+            "cut",
             "grants",
             "times",
             "schema",
@@ -113,6 +116,17 @@ fn serve(words: &[String]) -> Result<(), String> {
 fn harm(words: &[String]) -> Result<bool, String> {
     let asked = Asked::read(words)?;
     let store = asked.text("store").unwrap_or("sqlite");
+    if asked.text("cut") == Some("namespaces") && !netns::is_moved() {
+        if store != "sqlite" {
+            return Err("a worker in a namespace of its own does not reach the PostgreSQL server: --cut namespaces goes with --store sqlite".into());
+        }
+        match netns::run_again(words) {
+            Ok(done) => return Ok(done),
+            Err(why) => {
+                report::note(&format!("no network namespaces here ({why}): requests end at the endpoint"))
+            }
+        }
+    }
     let client = asked.text("client").unwrap_or("keeper");
     let grants = asked.number("grants", 1)?.max(1) as usize;
     if grants > 1 && !is_ours(client) {
@@ -131,6 +145,12 @@ fn harm(words: &[String]) -> Result<bool, String> {
         reports.push(report);
     }
     println!("{}", report::table(&reports));
+    let cut = if netns::is_moved() {
+        "the link of its network namespace goes down"
+    } else {
+        "its requests end at the endpoint"
+    };
+    println!("A worker that is cut off: {cut}.");
     Ok(reports.iter().all(|report| !is_ours(&report.client) || report.faults() == 0))
 }
 
@@ -146,6 +166,7 @@ fn plan(asked: &Asked, ground: &Ground, client: &str, grants: usize) -> Result<P
             schema: format!("chaos_{}", std::process::id()),
             folder: ground.folder().into(),
             node: concat!(env!("CARGO_MANIFEST_DIR"), "/node").into(),
+            links: netns::is_moved().then_some(0),
         },
         seed: asked.number("seed", 1)?,
         refreshes: if is_ours(client) { refreshes } else { baseline },

@@ -112,6 +112,7 @@ impl Lane {
     fn new(plan: &Plan, number: usize) -> Result<Self, String> {
         let mut start = plan.start.clone();
         start.schema = format!("{}_{number}", start.schema);
+        start.links = start.links.map(|first| first + number * plan.workers);
         start.folder = start.folder.join(number.to_string());
         let failed = |error| format!("{}: {error}", start.folder.display());
         std::fs::create_dir_all(&start.folder).map_err(failed)?;

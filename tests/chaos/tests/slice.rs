@@ -18,6 +18,7 @@ fn plan(ground: &Ground, client: &str, grants: usize, refreshes: u64) -> Plan {
             schema: format!("chaos_{}_{}", client.replace('-', "_"), std::process::id()),
             folder: ground.folder().into(),
             node: concat!(env!("CARGO_MANIFEST_DIR"), "/node").into(),
+            links: None,
         },
         seed: SEED,
         refreshes,
@@ -84,6 +85,29 @@ fn the_same_seeds_cost_a_program_with_a_lock_its_grants() {
         "{:?}",
         report.losses
     );
+}
+
+fn chaos(words: &[&str]) -> (bool, String) {
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_chaos")).args(words).output().unwrap();
+    let said = [done.stdout, done.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    (done.status.success(), said.concat())
+}
+
+/// A worker in a network namespace of its own, whose link goes down: nothing of it comes to the endpoint, and no grant is lost.
+#[test]
+fn a_link_that_goes_down_costs_no_grant() {
+    let cut = ["--episode", "2", "--harms", "5 cut 200000"];
+    let (_, said) = chaos(&[&cut[..], &["--cut", "endpoint"]].concat());
+    assert!(said.contains("its request does not arrive") && said.ends_with("the grant: kept\n"), "{said}");
+    let (_, said) = chaos(&[&cut[..], &["--cut", "namespaces"]].concat());
+    if let Some(why) = said.lines().find(|line| line.contains("no network namespaces here")) {
+        println!("not tried: {why}");
+        return;
+    }
+    assert!(!said.contains("its request does not arrive") && said.ends_with("the grant: kept\n"), "{said}");
+    assert!(said.contains("has none"), "whom it strikes has no token to give: {said}");
+    let (is_kept, said) = chaos(&["--cut", "namespaces", "--refreshes", "600"]);
+    assert!(is_kept && said.contains("the link of its network namespace goes down"), "{said}");
 }
 
 fn verdict(client: &str, episode: u64, harms: &str) -> Verdict {
