@@ -90,9 +90,20 @@ fn run(suites: &[&Suite]) -> Result<(), String> {
     if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
 }
 
+/// The workspace, and what is built by other compilers or for other machines.
+const MANIFESTS: [&str; 6] = [
+    "Cargo.toml",
+    "fuzz/Cargo.toml",
+    "tests/bench/Cargo.toml",
+    "tests/firmware/Cargo.toml",
+    "tests/firmware/examples/Cargo.toml",
+    "tests/firmware/proof/Cargo.toml",
+];
+
 fn check() -> Result<(), String> {
-    shell::cargo(&["fmt", "--all", "--check"])?;
-    shell::cargo(&["fmt", "--manifest-path", "tests/bench/Cargo.toml", "--all", "--check"])?;
+    for manifest in MANIFESTS {
+        shell::cargo(&["fmt", "--manifest-path", manifest, "--all", "--check"])?;
+    }
     shell::cargo(&[
         "clippy",
         "--workspace",
