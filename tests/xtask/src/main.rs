@@ -4,6 +4,7 @@
 
 mod bench;
 mod device;
+mod fleet;
 mod fuzz;
 mod install;
 mod shell;
@@ -25,6 +26,9 @@ Usage: cargo xtask <command>
   bench --check   core's instruction counts against tests/bench/recorded.txt
   bench --record  those counts, written anew
   fuzz [--seconds N] [TARGET…]  every fuzz target, or those named, ten minutes each; the guide's table
+  chaos [ARGUMENT…]       a million refreshes under harm on each store, beside other clients (tests/chaos/RESULTS.md)
+  rates                   what a keeper does in a second, beside the bare databases (adapters/keeper/OPERATING.md)
+  simulation [ARGUMENT…]  a million grants over ten years, with an outage of six hours and without (the same page)
 
 Commands of their own, each with its figures in the guide (core/src/guide/rules.md, model.md):
   cargo test -p faq                            every rule, and the gate that finds one without a test
@@ -47,6 +51,9 @@ fn main() -> ExitCode {
         ["bench", "--check"] => bench::counts("check"),
         ["bench", "--record"] => bench::counts("record"),
         ["fuzz", arguments @ ..] => fuzz::fuzz(arguments),
+        ["chaos", arguments @ ..] => fleet::chaos(arguments),
+        ["rates"] => fleet::rates(),
+        ["simulation", arguments @ ..] => fleet::simulation(arguments),
         ["suites"] => {
             SUITES.iter().for_each(|suite| println!("{:<12} {}", suite.name, suite.about));
             Ok(())
