@@ -6,6 +6,7 @@ mod bench;
 mod device;
 mod fuzz;
 mod install;
+mod mutants;
 mod shell;
 mod suites;
 
@@ -25,6 +26,7 @@ Usage: cargo xtask <command>
   bench --check   core's instruction counts against tests/bench/recorded.txt
   bench --record  those counts, written anew
   fuzz [--seconds N] [TARGET…]  every fuzz target, or those named, ten minutes each; the guide's table
+  mutants [--again] [--jobs N] [FILE…]  every small change to core's code, or to those files, is seen by a test, or explained
 
 Commands of their own, each with its figures in the guide (core/src/guide/rules.md, model.md):
   cargo test -p faq                            every rule, and the gate that finds one without a test
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         ["bench", "--check"] => bench::counts("check"),
         ["bench", "--record"] => bench::counts("record"),
         ["fuzz", arguments @ ..] => fuzz::fuzz(arguments),
+        ["mutants", arguments @ ..] => mutants::mutants(arguments),
         ["suites"] => {
             SUITES.iter().for_each(|suite| println!("{:<12} {}", suite.name, suite.about));
             Ok(())
