@@ -7,6 +7,7 @@ mod device;
 mod fleet;
 mod fuzz;
 mod install;
+mod mutants;
 mod shell;
 mod suites;
 
@@ -29,6 +30,7 @@ Usage: cargo xtask <command>
   chaos [ARGUMENT…]       a million refreshes under harm on each store, beside other clients (tests/chaos/RESULTS.md)
   rates                   what a keeper does in a second, beside the bare databases (adapters/keeper/OPERATING.md)
   simulation [ARGUMENT…]  a million grants over ten years, with an outage of six hours and without (the same page)
+  mutants [--again] [--jobs N] [FILE…]  every small change to core's code, or to those files, is seen by a test, or explained
 
 Commands of their own, each with its figures in the guide (core/src/guide/rules.md, model.md):
   cargo test -p faq                            every rule, and the gate that finds one without a test
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         ["chaos", arguments @ ..] => fleet::chaos(arguments),
         ["rates"] => fleet::rates(),
         ["simulation", arguments @ ..] => fleet::simulation(arguments),
+        ["mutants", arguments @ ..] => mutants::mutants(arguments),
         ["suites"] => {
             SUITES.iter().for_each(|suite| println!("{:<12} {}", suite.name, suite.about));
             Ok(())
