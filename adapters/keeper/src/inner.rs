@@ -193,7 +193,7 @@ impl Inner {
             tracing::error!(
                 target: "evergrant",
                 realm = spilled.name.realm(),
-                "the store did not take what a refresh brought, and there is no spill folder: it is in memory alone"
+                "the store did not take what came of a refresh, and there is no spill folder: it is in memory alone"
             );
             return;
         };
@@ -202,13 +202,13 @@ impl Inner {
             Ok(Ok(())) => tracing::error!(
                 target: "evergrant",
                 realm,
-                "the store did not take what a refresh brought: it is in the spill folder until it does"
+                "the store did not take what came of a refresh: it is in the spill folder until it does"
             ),
             Ok(Err(error)) => tracing::error!(
                 target: "evergrant",
                 realm,
                 %error,
-                "neither the store nor the spill folder took what a refresh brought: it is in memory alone"
+                "neither the store nor the spill folder took what came of a refresh: it is in memory alone"
             ),
             Err(_) => tracing::error!(target: "evergrant", realm, "the spill was cut off"),
         }

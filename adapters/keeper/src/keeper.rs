@@ -22,7 +22,7 @@ use crate::inner::{InFlight, Inner, Outcome, lock};
 use crate::memory::{AccessToken, Age, Memory};
 use crate::options::Options;
 use crate::refresh::{self, Kind};
-use crate::{keep_alive, telemetry};
+use crate::{keep_alive, telemetry, word};
 
 /// Keeps the grants of one app alive, and hands out their access tokens. Cheap to clone; all clones are one keeper.
 ///
@@ -147,7 +147,7 @@ impl Builder {
 fn take_up(inner: &Arc<Inner>, spilled: Result<evergrant_vault::Spilled, evergrant_vault::Error>) {
     match spilled {
         Ok(spilled) => {
-            let ours = spilled.name.app() == inner.app_text
+            let ours = (spilled.name.app() == inner.app_text || word::is_one(inner, &spilled))
                 && spilled.name.environment() == inner.app.provider().name;
             if ours {
                 inner.unstored.fetch_add(1, Ordering::Relaxed);

@@ -115,6 +115,7 @@ mod options;
 mod refresh;
 pub mod schedule;
 mod telemetry;
+mod word;
 
 pub use blocking::Blocking;
 pub use carrier::Carrier;

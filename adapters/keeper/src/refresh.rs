@@ -22,6 +22,7 @@ use crate::limit::Load;
 use crate::memory::{Age, TokenId};
 use crate::schedule;
 use crate::telemetry;
+use crate::word::{self, Intent};
 
 /// The first pause between two tries to write, in milliseconds; each further one is twice as long.
 const PAUSE_FIRST: u32 = 50;
@@ -141,7 +142,8 @@ async fn attempt(
         give_back(inner, lease).await;
         return Err(Error::ShuttingDown);
     }
-    let end = grant.session.phase().usable().map_or(Time::from_unix(u64::MAX), |held| held.end());
+    // Its token's end, or sooner the last moment at which the token may be sent again.
+    let end = schedule::ends_at(policy, grant.session.phase()).unwrap_or(Time::from_unix(u64::MAX));
     let sends = kind != Kind::Revoke && schedule::may_ask(grant.session.phase(), inner.now());
     if sends && let Err(probe_at) = inner.fleet.may_send(inner, realm, end).await {
         give_back(inner, lease).await;
@@ -453,11 +455,22 @@ fn is_refusal(inner: &Inner, reply: &Reply) -> bool {
 
 // ------------------------------------------------------------------------------------------------------- committing
 
+/// The session as its row is to have it, and has not.
+fn unstored(inner: &Inner, name: &Name, grant: &Grant) -> Result<Spilled, Error> {
+    let bytes = inner.bytes(&grant.session)?;
+    Ok(Spilled {
+        name: name.clone(),
+        after: grant.generation.unwrap_or_default(),
+        revision: grant.session.phase().revision,
+        record: Record::from(&bytes[..]),
+    })
+}
+
 /// Makes what came durable (REF-1). `false` where another process had taken the row over, and what came was merged.
 ///
-/// A store that fails is tried again. Where tokens came they are spilled before the callers are told, and this goes on until the store
-/// has them, for as long as the process runs: the epoch guards the write, however late it is. So it does with what is known of the
-/// call, which is not spilled: whoever reads the intent may send it once more.
+/// A store that fails is tried again. What came, tokens or a word, is spilled before the callers are told, and this goes on until the
+/// store has it, for as long as the process runs: the epoch guards the write, however late it is. A process that ends before leaves the
+/// rest to the next one with its spill folder.
 async fn commit(
     inner: &Inner,
     realm: &str,
@@ -467,26 +480,32 @@ async fn commit(
     came: Came,
     flight: &Flight,
 ) -> Result<bool, Error> {
-    let bytes = inner.bytes(&grant.session)?;
-    let ours = Spilled {
-        name: lease.name().clone(),
-        after: grant.generation.unwrap_or_default(),
-        revision: grant.session.phase().revision,
-        record: Record::from(&bytes[..]),
-    };
+    let ours = unstored(inner, lease.name(), grant)?;
     let patience = Instant::now() + inner.options.commit;
-    let (mut pause, mut told) = (PAUSE_FIRST, false);
+    let (mut pause, mut told, mut spilled) = (PAUSE_FIRST, false, None);
+    // The lease has run out: where another process has taken the row over, these tokens are here alone until they are merged.
+    if came == Came::Tokens && inner.now() > grant.lease_until {
+        inner.spill(&ours).await;
+        spilled = Some(ours.clone());
+    }
     let kept = loop {
-        let write = inner.write(realm, &grant.session, &bytes);
+        let write = inner.write(realm, &grant.session, ours.record.expose());
         let error = match inner.store.commit(inner.now().unix(), lease, write, then).await {
             Ok(Commit::Committed { generation }) => {
                 grant.generation = Some(generation);
                 break true;
             }
-            Ok(Commit::FencedOut(_)) => match come_after(inner, realm, grant, &ours, came).await {
-                Ok(()) => break false,
-                Err(error) => error,
-            },
+            Ok(Commit::FencedOut(_)) => {
+                // By another's clock it had.
+                if came == Came::Tokens && spilled.is_none() {
+                    inner.spill(&ours).await;
+                    spilled = Some(ours.clone());
+                }
+                match come_after(inner, realm, grant, &ours, came).await {
+                    Ok(()) => break false,
+                    Err(error) => error,
+                }
+            }
             Err(error) => error.into(),
         };
         inner.note_store(!matches!(error, Error::Store(_)));
@@ -497,8 +516,11 @@ async fn commit(
         let error = if came == Came::Tokens { not_stored(&error) } else { error };
         if over && !told {
             told = true;
-            if came == Came::Tokens {
-                inner.spill(&ours).await;
+            if spilled.is_none() {
+                let copy =
+                    if came == Came::Tokens { ours.clone() } else { word::spilled(inner, &ours, None)? };
+                inner.spill(&copy).await;
+                spilled = Some(copy);
             }
             flight.send_replace(Some(Err(error.clone())));
         }
@@ -509,8 +531,8 @@ async fn commit(
         pause = (pause * 2).min(PAUSE_MOST);
     };
     inner.note_store(true);
-    if told && came == Came::Tokens {
-        inner.unspill(&ours).await;
+    if let Some(spilled) = spilled {
+        inner.unspill(&spilled).await;
         tracing::info!(target: "evergrant", realm, "what was spilled is stored");
     }
     Ok(kept)
@@ -532,7 +554,8 @@ async fn come_after(
 }
 
 /// The store failed in the middle of the claim: whether the intent stands there is not known, and nothing was sent. This goes on until
-/// the store does not say otherwise, for as long as the process runs; the callers are told before.
+/// the store does not say otherwise, for as long as the process runs. Before the callers are told it is spilled, so that the next process
+/// knows it as well: a store may be away for longer than one lives, and an intent that nobody takes back ends the grant (STA-4).
 async fn take_back(
     inner: &Inner,
     realm: &str,
@@ -542,25 +565,35 @@ async fn take_back(
     mut error: Error,
     flight: &Flight,
 ) -> Result<(), Error> {
-    let intent = inner.bytes(&grant.session)?;
+    let intent = Intent { writer: inner.store.writer(), record: inner.bytes(&grant.session)? };
     let _ = grant.session.handle(&inner.app, inner.now(), Input::Answer(call, Received::NotSent))?;
     let patience = Instant::now() + inner.options.commit;
-    let mut pause = PAUSE_FIRST;
+    let (mut pause, mut spilled) = (PAUSE_FIRST, None);
     loop {
         inner.note_store(!matches!(error, Error::Store(_)));
+        if Instant::now() >= patience || inner.is_closing() {
+            if spilled.is_none() {
+                let ours = unstored(inner, name, grant)?;
+                let copy = word::spilled(inner, &ours, Some(&intent))?;
+                inner.spill(&copy).await;
+                spilled = Some(copy);
+            }
+            flight.send_replace(Some(Err(error.clone())));
+        }
         if inner.is_closing() {
             return Err(error);
-        }
-        if Instant::now() >= patience {
-            flight.send_replace(Some(Err(error)));
         }
         inner.back_off(pause).await;
         pause = (pause * 2).min(PAUSE_MOST);
         match put_right(inner, realm, name, grant, Some(&intent)).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => break,
             Err(other) => error = other,
         }
     }
+    if let Some(spilled) = spilled {
+        inner.unspill(&spilled).await;
+    }
+    Ok(())
 }
 
 /// Makes what is known of this session's call known to the store, where that still takes it for sent and unanswered: where the intent
@@ -574,7 +607,7 @@ async fn put_right(
     realm: &str,
     name: &Name,
     grant: &mut Grant,
-    intent: Option<&[u8]>,
+    intent: Option<&Intent>,
 ) -> Result<(), Error> {
     loop {
         let Some(row) = inner.store.load(name).await? else { return Ok(()) };
@@ -585,9 +618,7 @@ async fn put_right(
             State::Closed { reason: Reason::AnswerLost } if is_the_call => {
                 let _ = grant.session.succeed(&inner.app, &theirs)?;
             }
-            State::Refreshing { .. }
-                if is_the_call
-                    && intent.is_none_or(|intent| row.written_here && intent == row.record.expose()) => {}
+            State::Refreshing { .. } if is_the_call && intent.is_none_or(|intent| intent.is(&row)) => {}
             _ => return Ok(()),
         }
         let bytes = inner.bytes(&grant.session)?;
@@ -659,10 +690,24 @@ pub(crate) async fn bring_home(inner: &Inner, ours: &Spilled) -> Result<(), Erro
     }
 }
 
+/// What an earlier process knew of a call, and the store did not.
+async fn put_right_by(inner: &Inner, spilled: &Spilled) -> Result<(), Error> {
+    let Some((intent, record)) = word::read(spilled.record.expose()) else {
+        return Err(Error::Record("is damaged"));
+    };
+    let realm = spilled.name.realm();
+    let mut grant = Grant { session: inner.restore(record)?, ..Grant::new(inner) };
+    put_right(inner, realm, &inner.name(realm)?, &mut grant, intent.as_ref()).await
+}
+
 /// What an earlier process has spilled goes home, however long that takes.
 pub(crate) async fn recover(inner: &Inner, spilled: Spilled) {
     let mut pause = PAUSE_FIRST;
-    while let Err(error) = bring_home(inner, &spilled).await {
+    while let Err(error) = if word::is_one(inner, &spilled) {
+        put_right_by(inner, &spilled).await
+    } else {
+        bring_home(inner, &spilled).await
+    } {
         tracing::warn!(target: "evergrant", realm = spilled.name.realm(), %error, "what was spilled is not stored yet");
         inner.back_off(pause).await;
         pause = (pause * 2).min(PAUSE_MOST);

@@ -289,6 +289,122 @@ async fn a_grant_that_another_process_ended_for_a_call_that_was_never_sent_lives
     assert!(world.works(other.access_token(&realm(1)).await.unwrap().expose()));
 }
 
+/// STA-4: what is known of a call outlives the process that knows it, as tokens do.
+async fn a_word_outlives_its_process(harm: impl FnOnce(&World, &Shaky)) {
+    let home = tempfile::tempdir().unwrap();
+    let key = home.path().join("key");
+    Keyring::create_file(&key, &mut SystemEntropy).unwrap();
+    let spill = || Spill::open(&home.path().join("spill"), VaultKeys::File(&key)).unwrap();
+    let (world, store) = (World::new(Rotation::GRACE), Shaky::new());
+    let first = builder(&world, store.another()).spill(spill()).start().unwrap();
+    connect(&world, &first, &realm(1)).await;
+    seconds(3_600).await;
+    harm(&world, &store);
+    assert!(first.access_token(&realm(1)).await.is_err());
+    seconds(DAY / 2).await;
+    assert_eq!((spill().list().unwrap().len(), first.status().unstored), (1, 1));
+    first.shutdown().await;
+    drop(first);
+
+    // The store comes back only when the token may not be sent again, as far as it knows.
+    seconds(2 * DAY).await;
+    world.harm(|_| Harm::None);
+    store.after_claim(|| false);
+    store.down.store(false, Ordering::SeqCst);
+    let second = builder(&world, store.another()).spill(spill()).start().unwrap();
+    seconds(300).await;
+    let token = second.access_token(&realm(1)).await.unwrap();
+    assert!(world.works(token.expose()));
+    assert!(spill().list().unwrap().is_empty());
+    assert_eq!(second.status().unstored, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_nothing_was_sent_is_known_after_the_process_that_knew_it() {
+    a_word_outlives_its_process(|_, store| loses_the_claim_and_the_store(store)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_a_request_was_answered_is_known_after_the_process_that_knew_it() {
+    a_word_outlives_its_process(|world, store| {
+        let down = Arc::clone(&store.down);
+        world.harm(move |_| {
+            down.store(true, Ordering::SeqCst);
+            Harm::Status(503)
+        });
+    })
+    .await;
+}
+
+/// I5: a process that stood still with its request on the wire may have been overtaken, and may end before it has merged.
+#[tokio::test(start_paused = true)]
+async fn tokens_that_come_when_the_lease_has_run_out_are_spilled_before_they_are_stored() {
+    let home = tempfile::tempdir().unwrap();
+    let key = home.path().join("key");
+    Keyring::create_file(&key, &mut SystemEntropy).unwrap();
+    let folder = home.path().join("spill");
+    let spill = move || Spill::open(&folder, VaultKeys::File(&key)).unwrap();
+    let (world, store) = (World::new(Rotation::HARD), Shaky::new());
+    let keeper = builder(&world, store.clone()).spill(spill()).start().unwrap();
+    connect(&world, &keeper, &realm(1)).await;
+    for (stood_still, spilled) in [(0, 0), (91, 1)] {
+        seconds(3_600).await;
+        let asleep = Arc::clone(&world);
+        world.harm(move |_| {
+            asleep.jumped.fetch_add(stood_still, Ordering::SeqCst);
+            Harm::None
+        });
+        let seen = Arc::new(AtomicU64::new(9));
+        let (count, look) = (Arc::clone(&seen), spill.clone());
+        store.before_commit(move || count.store(look().list().unwrap().len() as u64, Ordering::SeqCst));
+        let token = keeper.access_token(&realm(1)).await.unwrap();
+        assert!(world.works(token.expose()));
+        assert_eq!((seen.load(Ordering::SeqCst), spill().list().unwrap().len()), (spilled, 0));
+    }
+}
+
+/// STA-4: a token whose answer was lost may be sent again for a day, and no hold lasts longer than that.
+#[tokio::test(start_paused = true)]
+async fn a_hold_lets_go_of_grants_that_a_lost_answer_ends_before_their_tokens() {
+    const GRANTS: u64 = 4;
+    let (world, store) = (World::new(Rotation::GRACE), Shaky::new());
+    let keeper = keeper(&world, store);
+    for number in 0..GRANTS {
+        connect(&world, &keeper, &realm(number)).await;
+    }
+    seconds(3_600).await;
+    // Another one first each time.
+    let everybody = async |round: u64| {
+        for asked in (0..GRANTS).map(|number| ask(&keeper, &realm((round + number) % GRANTS))) {
+            drop(asked.await);
+        }
+    };
+    world.harm(|_| Harm::LostBefore);
+    everybody(0).await;
+    world.harm(|_| Harm::Refused);
+    for round in 0..8 {
+        seconds(900).await;
+        everybody(round).await;
+    }
+    assert!(keeper.status().held_since.is_some());
+    // Every probe goes out from a process that reaches nobody: what comes alone is lost, and what comes with others arrives.
+    let (clock, mut last) = (Arc::clone(&world), evergrant::Time::UNSET);
+    world.harm(move |_| {
+        let now = clock.time();
+        let alone = now.since(last) > 300;
+        last = now;
+        if alone { Harm::LostBefore } else { Harm::None }
+    });
+    for round in 0..4 * 24 {
+        seconds(900).await;
+        everybody(round).await;
+    }
+    assert_eq!(keeper.status().held_since, None);
+    for number in 0..GRANTS {
+        assert!(world.works(keeper.access_token(&realm(number)).await.unwrap().expose()), "{number}");
+    }
+}
+
 /// REF-3: two processes in the same second write the same intent to the letter. The one whose claim failed must not take the other's
 /// for its own, and call what that one has sent unsent.
 #[tokio::test(start_paused = true)]

@@ -21,6 +21,9 @@ pub trait AsyncStore: Send + Sync {
     /// As [`Store::clock`](crate::Store::clock).
     fn clock(&self, now: u64) -> Pending<'_, u64>;
 
+    /// As [`Store::writer`](crate::Store::writer).
+    fn writer(&self) -> u64;
+
     /// As [`Store::load`](crate::Store::load).
     fn load<'a>(&'a self, name: &'a Name) -> Pending<'a, Option<Loaded>>;
 

@@ -352,7 +352,7 @@ impl Entry {
         let [has_due_at] = take(&mut rest)?;
         let due_at = Some(u64::from_le_bytes(take(&mut rest)?)).filter(|_| has_due_at == 1);
         let record = Record::from(rest);
-        Some(Self { name, loaded: Loaded { record, generation, revision, due_at, written_here: false } })
+        Some(Self { name, loaded: Loaded { record, generation, revision, due_at, written_by: None } })
     }
 }
 

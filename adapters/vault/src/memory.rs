@@ -48,7 +48,6 @@ struct Shared {
 struct Slot {
     loaded: Loaded,
     ends_at: Option<u64>,
-    writer: u64,
     epoch: u64,
     lease: Option<Held>,
 }
@@ -122,8 +121,8 @@ impl Shared {
         self.last_number
     }
 
-    fn load(&self, holder: u64, name: &Name) -> Option<Loaded> {
-        self.rows.get(name).map(|slot| slot.read_by(holder))
+    fn load(&self, name: &Name) -> Option<Loaded> {
+        self.rows.get(name).map(|slot| slot.loaded.clone())
     }
 
     /// The end of a lease that a claim has to wait for. A lease that seems to begin in the future, as after the
@@ -170,13 +169,9 @@ impl Slot {
             generation,
             revision: write.revision,
             due_at: write.stored_due_at(),
-            written_here: true,
+            written_by: Some(writer),
         };
-        Self { loaded, ends_at: write.stored_ends_at(), writer, epoch, lease }
-    }
-
-    fn read_by(&self, holder: u64) -> Loaded {
-        Loaded { written_here: self.writer == holder, ..self.loaded.clone() }
+        Self { loaded, ends_at: write.stored_ends_at(), epoch, lease }
     }
 }
 
@@ -185,8 +180,12 @@ impl Store for Memory {
         Ok(now)
     }
 
+    fn writer(&self) -> u64 {
+        self.holder
+    }
+
     fn load(&self, name: &Name) -> Result<Option<Loaded>, Error> {
-        Ok(self.lock().load(self.holder, name))
+        Ok(self.lock().load(name))
     }
 
     fn claim(
@@ -203,7 +202,7 @@ impl Store for Memory {
             if let Some(until) = shared.held_until(now, name) {
                 return Ok(Claim::Held { until });
             }
-            let current = shared.load(self.holder, name);
+            let current = shared.load(name);
             if current.as_ref().map(|row| row.generation) != expected {
                 return Ok(Claim::MovedOn(current));
             }
@@ -224,7 +223,7 @@ impl Store for Memory {
         };
         self.write(|shared| {
             if shared.rows.get(&lease.name).is_none_or(|slot| slot.epoch != lease.epoch) {
-                return Ok(Commit::FencedOut(shared.load(self.holder, &lease.name)));
+                return Ok(Commit::FencedOut(shared.load(&lease.name)));
             }
             let generation = shared.next_number();
             let slot = Slot::new(write, generation, self.holder, lease.epoch, held);
@@ -244,7 +243,7 @@ impl Store for Memory {
 
     fn remove(&self, lease: &Lease) -> Result<Removal, Error> {
         self.write(|shared| match shared.rows.get(&lease.name) {
-            Some(slot) if slot.epoch != lease.epoch => Ok(Removal::FencedOut(slot.read_by(self.holder))),
+            Some(slot) if slot.epoch != lease.epoch => Ok(Removal::FencedOut(slot.loaded.clone())),
             _ => {
                 shared.rows.remove(&lease.name);
                 Ok(Removal::Removed)
@@ -282,7 +281,7 @@ impl Store for Memory {
                 shared.last_number = epoch;
                 slot.epoch = epoch;
                 slot.lease = Some(Held { holder: self.holder, seconds: lease_seconds, until });
-                Some(Due { lease: Lease::new(row.name, epoch, until), row: Ok(slot.read_by(self.holder)) })
+                Some(Due { lease: Lease::new(row.name, epoch, until), row: Ok(slot.loaded.clone()) })
             };
             Ok(rows.into_iter().filter_map(claim).collect())
         })

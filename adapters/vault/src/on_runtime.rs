@@ -107,6 +107,11 @@ impl<S: AsyncStore> Store for OnRuntime<S> {
         self.wait(|store| store.clock(now))
     }
 
+    /// 0 only while it is being dropped.
+    fn writer(&self) -> u64 {
+        self.store.as_ref().map_or(0, AsyncStore::writer)
+    }
+
     fn load(&self, name: &Name) -> Result<Option<Loaded>, Error> {
         self.wait(|store| store.load(name))
     }

@@ -67,6 +67,10 @@ impl<S: Store + 'static> AsyncStore for OnThreads<S> {
         self.run(move |store| store.clock(now))
     }
 
+    fn writer(&self) -> u64 {
+        self.0.writer()
+    }
+
     fn load<'a>(&'a self, name: &'a Name) -> Pending<'a, Option<Loaded>> {
         let name = name.clone();
         self.run(move |store| store.load(&name))

@@ -47,6 +47,9 @@ pub trait Store: Send + Sync {
     /// The time by the clock that the store judges by: `now` itself where it has none of its own.
     fn clock(&self, now: u64) -> Result<u64, Error>;
 
+    /// The number that stands in what this open vault writes ([`Loaded::written_by`]). Drawn when it is opened: no other has it.
+    fn writer(&self) -> u64;
+
     /// Reads a row, whoever holds its lease. `None` where there is none.
     ///
     /// Returns [`Error::Altered`] or [`Error::KeyNotInRing`] where the record does not open.
@@ -182,9 +185,9 @@ pub struct Loaded {
     pub revision: u32,
     /// See [`Write::due_at`].
     pub due_at: Option<u64>,
-    /// Whether this open vault has made that write, with a claim or a commit. Where a claim failed, this tells its intent from one that
-    /// another process has written, to the letter the same: the claim went through, or it did not.
-    pub written_here: bool,
+    /// Which open vault has made that write, with a claim or a commit ([`Store::writer`]). Where a claim failed, this tells its intent
+    /// from one that another process has written, to the letter the same: the claim went through, or it did not. `None`: nobody knows.
+    pub written_by: Option<u64>,
 }
 
 /// The right to write one row, until somebody else claims it.
@@ -387,7 +390,7 @@ mod tests {
             generation: 1,
             revision: 1,
             due_at: None,
-            written_here: true,
+            written_by: Some(1),
         };
         let shown = format!(
             "{write:?} {:?} {:?} {:?}",

@@ -375,24 +375,26 @@ fn what_is_due_goes_to_its_own_app_and_environment_alone(stores: Pair) {
 /// REF-3: two processes may have written the same intent to the letter, in the same second.
 fn who_wrote_a_record_is_told_whoever_has_its_lease(stores: Pair) {
     let (here, there, row) = (&*stores.here, stores.there(), name("9130"));
-    let both = || (loaded(here, &row).written_here, loaded(there, &row).written_here);
+    let writers = || (loaded(here, &row).written_by, loaded(there, &row).written_by);
+    let by = |store: &dyn Store| (Some(store.writer()), Some(store.writer()));
+    assert_ne!(here.writer(), there.writer());
     let lease = claimed(here.claim(10, &row, None, 60, write(b"intent")).unwrap());
-    assert_eq!(both(), (true, false));
+    assert_eq!(writers(), by(here));
     // Its lease goes on to another, and is given back: the record is still the first one's.
     let Ok([due]) = <[Due; 1]>::try_from(there.claim_due(1_000, OWNER, 9, 60).unwrap()) else {
         panic!("one")
     };
-    assert_eq!((both(), due.row.as_ref().unwrap().written_here), ((true, false), false));
+    assert_eq!((writers(), due.row.as_ref().unwrap().written_by), (by(here), Some(here.writer())));
     there.release(&due.lease).unwrap();
-    assert_eq!(both(), (true, false));
+    assert_eq!(writers(), by(here));
     let Ok(Commit::FencedOut(Some(current))) = here.commit(1_001, &lease, write(b"x"), Then::Release) else {
         panic!("another claimed it")
     };
-    assert!(current.written_here);
+    assert_eq!(current.written_by, Some(here.writer()));
     let again = claimed(there.claim(1_002, &row, Some(lease.epoch()), 60, write(b"intent")).unwrap());
-    assert_eq!(both(), (false, true));
+    assert_eq!(writers(), by(there));
     let _ = committed(there.commit(1_003, &again, write(b"answer"), Then::Release).unwrap());
-    assert_eq!(both(), (false, true));
+    assert_eq!(writers(), by(there));
 }
 
 fn plant(store: &dyn Store, realm: &str, due_at: Option<u64>) -> u64 {

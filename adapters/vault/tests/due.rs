@@ -117,7 +117,8 @@ fn a_vault_of_an_older_build_is_taken_on_with_all_that_is_due() {
     for due in &due {
         let row = due.row.as_ref().unwrap();
         assert_eq!(row.record.expose(), due.lease.name().realm().as_bytes());
-        assert_eq!(row.written_here, due.lease.name().realm() == "new");
+        let by = (due.lease.name().realm() == "new").then(|| store.writer());
+        assert_eq!(row.written_by, by, "rows of version 1 do not say");
     }
     let version = |file| -> i64 {
         Connection::open(file).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()

@@ -1,11 +1,11 @@
-//! An episode: one grant's life, a step at a time.
+//! An episode: a grant's life, or that of several in one store, a step at a time.
 //!
 //! The workers are processes of their own, and between two gates they run as they like. At each gate they stand still until the
 //! harness lets them go on, so which of them runs when, and what meets what, follows from the script alone. (Kills *between*
 //! gates are the exception: they come after so many real microseconds.) Time is the harness's: nothing sleeps.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::time::Duration;
 
 use evergrant::{App, Provider, SignedAsk, Time, signed_url};
@@ -14,7 +14,7 @@ use evergrant_emulator::authority::{
     TokenRequest,
 };
 
-use crate::app::{CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, SCOPE};
+use crate::app::{CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, SCOPE, keys};
 use crate::book::{Book, Verdict};
 use crate::fleet::{Event, Fleet};
 use crate::script::{Kind, Outage, Script};
@@ -26,8 +26,8 @@ const START: u64 = 1_800_000_000;
 const CALM: [u64; 9] = [300, 3_600, 7_200, 14_400, 28_800, 43_200, 43_200, 86_400, 86_400];
 /// How often workers look for what a dead one has left.
 const SWEEP_SECONDS: u64 = 300;
-/// A client that asks to be woken more often than this in an episode is not woken any more.
-const TICKS_MOST: u32 = 3_000;
+/// Whoever asks to be woken more often than this in an episode does nothing else any more (I8).
+const TICKS_MOST: u32 = 20_000;
 /// When clients give a call up. Whoever stands still longer with its request at the authority is told nothing.
 const CALL_SECONDS: u64 = 30;
 /// An authority that has taken a request in works on it this late at the latest, whether or not anybody waits.
@@ -36,8 +36,8 @@ const LATE_WORK_SECONDS: u64 = 120;
 /// What came of an episode.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Of the grant.
-    pub verdict: Verdict,
+    /// What became of each grant.
+    pub verdicts: Vec<Verdict>,
     /// Refreshes that the authority judged.
     pub refreshes: u64,
     /// Of those, refused.
@@ -46,12 +46,21 @@ pub struct Outcome {
     pub kills: u64,
     /// Harms that struck.
     pub struck: u64,
-    /// Consents that had to be given again, because the first brought nothing to anybody.
+    /// Consents; more than grants where the first one brought nothing to anybody.
     pub consents: u64,
+    /// Times that many refusals were taken for an outage, and all grants held.
+    pub holds: u64,
     /// Access tokens that were handed out while the authority did not take them (any more).
     pub dead_handed_out: u64,
     /// What happened, a line each; empty unless it was asked for.
     pub trace: Vec<String>,
+}
+
+impl Outcome {
+    /// What became of the grant, or the worst of it where there are several.
+    pub fn verdict(&self) -> Verdict {
+        self.verdicts.iter().copied().max().unwrap_or(Verdict::Kept)
+    }
 }
 
 /// Where a worker stands.
@@ -86,7 +95,8 @@ enum Timer {
     Respawn(usize),
     /// Another worker is asked while the first stands still.
     Race(usize),
-    CallbackAgain(usize),
+    /// Likewise, with the callback of that grant.
+    CallbackAgain(usize, usize),
     Tick,
     /// The authority works on a request that nobody waits for any more.
     LateWork(usize),
@@ -97,6 +107,8 @@ enum Timer {
 /// What a worker is at.
 struct Op {
     number: u64,
+    /// The grants that it is about.
+    grants: Vec<usize>,
     harms: Vec<Kind>,
     gates: u32,
     requests: u32,
@@ -108,21 +120,33 @@ struct Post {
     op: Option<Op>,
     skew: i64,
     cut_until: u64,
-    /// A refresh token that came to it, and the chances that it had since.
-    fresh: Option<String>,
+    /// Refresh tokens that came to it, and of which grants they are; it has had no chance yet to keep them.
+    fresh: Vec<(usize, String)>,
+}
+
+/// One of the grants.
+#[derive(Default)]
+struct Grant {
+    realm: String,
+    /// Its number at the authority.
+    number: usize,
+    /// The redirect of its consent.
+    query: String,
+    book: Book,
+    /// What was said last of its access token.
+    last: Option<Result<String, String>>,
 }
 
 pub(crate) struct Episode<'f> {
     fleet: &'f mut Fleet,
     script: &'f Script,
     authority: Authority,
-    grant: usize,
-    realm: String,
-    query: String,
+    grants: Vec<Grant>,
+    /// Whose a code is, or a refresh token.
+    whose: HashMap<String, usize>,
     now: u64,
     timers: BinaryHeap<Reverse<(u64, u64, Timer)>>,
     posts: Vec<Post>,
-    book: Book,
     /// Requests that are worked on late, and whose they were.
     late: Vec<(usize, TokenRequest)>,
     tick_at: Option<u64>,
@@ -133,7 +157,8 @@ pub(crate) struct Episode<'f> {
     done_fail: bool,
     outage: Option<(u64, Outage)>,
     sequence: u64,
-    last: Option<Result<String, String>>,
+    /// Since when there was a hold, each time.
+    holds: BTreeSet<String>,
     outcome: Outcome,
     traced: bool,
 }
@@ -150,15 +175,16 @@ impl<'f> Episode<'f> {
         let config = Config::new([keys]).with_policy(script.rotation());
         let authority =
             Authority::new(config, script.seed ^ script.number).map_err(|error| error.to_string())?;
-        let post = |_| Post { state: State::Idle, op: None, skew: 0, cut_until: 0, fresh: None };
+        let post = |_| Post { state: State::Idle, op: None, skew: 0, cut_until: 0, fresh: Vec::new() };
         let posts = (0..fleet.size()).map(post).collect();
         let outcome = Outcome {
-            verdict: Verdict::Kept,
+            verdicts: Vec::new(),
             refreshes: 0,
             refused: 0,
             kills: 0,
             struck: 0,
             consents: 0,
+            holds: 0,
             dead_handed_out: 0,
             trace: Vec::new(),
         };
@@ -166,13 +192,13 @@ impl<'f> Episode<'f> {
             fleet,
             script,
             authority,
-            grant: 0,
-            realm: format!("9{realm:015}"),
-            query: String::new(),
+            grants: (0..script.grants as u64)
+                .map(|grant| Grant { realm: format!("9{realm:012}{grant:03}"), ..Grant::default() })
+                .collect(),
+            whose: HashMap::new(),
             now: START,
             timers: BinaryHeap::new(),
             posts,
-            book: Book::default(),
             late: Vec::new(),
             tick_at: None,
             ticks: 0,
@@ -181,15 +207,11 @@ impl<'f> Episode<'f> {
             done_fail: false,
             outage: None,
             sequence: 0,
-            last: None,
+            holds: BTreeSet::new(),
             outcome,
             traced,
         };
-        for worker in 0..episode.posts.len() {
-            if !episode.fleet.is_alive(worker) {
-                episode.fleet.spawn(worker)?;
-            }
-        }
+        episode.fleet.begin()?;
         Ok(episode)
     }
 
@@ -200,15 +222,23 @@ impl<'f> Episode<'f> {
             at += step.after;
             self.at(at, Timer::Step(number));
         }
-        let kept = self.run_until(at)? && self.calm()?;
-        self.outcome.verdict =
-            if kept { Verdict::Kept } else { self.book.verdict(self.now, &self.authority, self.grant) };
-        let verdict = self.outcome.verdict;
-        self.trace(|| format!("the grant: {}", verdict.name()));
+        let kept = if self.run_until(at)? { self.calm()? } else { vec![false; self.grants.len()] };
+        for (number, kept) in kept.into_iter().enumerate() {
+            let grant = &self.grants[number];
+            let verdict = if kept {
+                Verdict::Kept
+            } else {
+                grant.book.verdict(self.now, &self.authority, grant.number)
+            };
+            self.outcome.verdicts.push(verdict);
+            let whose = self.named(number);
+            self.trace(|| format!("the grant{whose}: {}", verdict.name()));
+        }
+        self.outcome.holds = self.holds.len() as u64;
         // Whoever is still at work on this grant would take the next one's lines for its own.
         for worker in 0..self.posts.len() {
             if !matches!(self.posts[worker].state, State::Idle) {
-                self.fleet.kill(worker);
+                self.fleet.kill(worker)?;
             }
         }
         Ok(self.outcome)
@@ -223,6 +253,11 @@ impl<'f> Episode<'f> {
         }
     }
 
+    /// Which of several, for whoever reads.
+    fn named(&self, grant: usize) -> String {
+        if self.grants.len() > 1 { format!(" {grant}") } else { String::new() }
+    }
+
     // -------------------------------------------------------------------------------------------------------- time
 
     fn at(&mut self, at: u64, timer: Timer) {
@@ -230,7 +265,7 @@ impl<'f> Episode<'f> {
         self.timers.push(Reverse((at, self.sequence, timer)));
     }
 
-    /// Carries out all that is due by then. `false` where the grant is dead at the authority.
+    /// Carries out all that is due by then. `false` where every grant is dead at the authority.
     fn run_until(&mut self, end: u64) -> Result<bool, String> {
         while let Some(Reverse((at, _, _))) = self.timers.peek().copied()
             && at <= end
@@ -246,12 +281,20 @@ impl<'f> Episode<'f> {
         Ok(true)
     }
 
-    /// Dead at the authority, and nobody brings it back.
     fn is_over(&self) -> bool {
-        let on_its_way = self.posts.iter().any(|post| post.fresh.is_some());
-        self.book.ever_held()
-            && !on_its_way
-            && self.authority.grant(self.now, self.grant).is_some_and(|grant| !grant.is_alive())
+        (0..self.grants.len()).all(|grant| self.is_dead(grant))
+    }
+
+    /// Dead at the authority, and nobody brings it back.
+    fn is_dead(&self, grant: usize) -> bool {
+        let Grant { book, number, .. } = &self.grants[grant];
+        book.ever_held()
+            && !self.is_on_its_way(grant)
+            && self.authority.grant(self.now, *number).is_some_and(|grant| !grant.is_alive())
+    }
+
+    fn is_on_its_way(&self, grant: usize) -> bool {
+        self.posts.iter().any(|post| post.fresh.iter().any(|(whose, _)| *whose == grant))
     }
 
     fn pass(&mut self, to: u64) {
@@ -262,7 +305,7 @@ impl<'f> Episode<'f> {
                 };
                 self.posts.iter().any(runs)
             };
-            self.book.pass(self.now, to, somebody);
+            self.grants.iter_mut().for_each(|grant| grant.book.pass(self.now, to, somebody));
             self.now = to;
         }
         if self.outage.is_some_and(|(until, _)| until <= self.now) {
@@ -294,13 +337,15 @@ impl<'f> Episode<'f> {
                     self.fleet.spawn(worker)?;
                     self.posts[worker].state = State::Idle;
                     if self.wakes && self.fleet.looks_when_it_starts() {
-                        return self.ask(worker, "tick", Vec::new());
+                        return self.ask(worker, "tick", self.all(), Vec::new());
                     }
                 }
                 Ok(())
             }
-            Timer::Race(first) => self.ask((first + 1) % self.posts.len(), "use", Vec::new()),
-            Timer::CallbackAgain(first) => self.ask((first + 1) % self.posts.len(), "callback", Vec::new()),
+            Timer::Race(first) => self.ask((first + 1) % self.posts.len(), "use", self.all(), Vec::new()),
+            Timer::CallbackAgain(first, grant) => {
+                self.ask((first + 1) % self.posts.len(), "callback", vec![grant], Vec::new())
+            }
             Timer::Tick => self.tick(),
             Timer::LateWork(number) => {
                 if let Some((worker, request)) = self.late.get(number).cloned() {
@@ -317,19 +362,33 @@ impl<'f> Episode<'f> {
     fn step(&mut self, number: usize) -> Result<(), String> {
         let script = self.script;
         let Some(step) = script.steps.get(number) else { return Ok(()) };
-        let harms = script.at(number);
+        let mut harms = script.at(number);
         for harm in &harms {
             self.disturb(step.worker, *harm);
         }
-        if self.book.ever_held() {
-            return self.ask(step.worker, "use", harms);
+        let is_used = self.grants.iter().any(|grant| grant.book.ever_held());
+        if is_used {
+            self.ask(step.worker, "use", self.all(), std::mem::take(&mut harms))?;
         }
-        // Nobody has a token of it: the user connects (again).
-        if self.posts.iter().any(|post| post.fresh.is_some() || post.op.is_some()) {
-            return Ok(());
+        for grant in 0..self.grants.len() {
+            if self.needs_a_consent(grant) {
+                self.consent(grant)?;
+                self.ask(step.worker, "callback", vec![grant], std::mem::take(&mut harms))?;
+            }
         }
-        self.consent()?;
-        self.ask(step.worker, "callback", harms)
+        Ok(())
+    }
+
+    fn all(&self) -> Vec<usize> {
+        (0..self.grants.len()).collect()
+    }
+
+    /// Nobody has a token of it, or is about to: the user connects (again).
+    fn needs_a_consent(&self, grant: usize) -> bool {
+        let is_at_work = |post: &Post| post.op.as_ref().is_some_and(|op| op.grants.contains(&grant));
+        !self.grants[grant].book.ever_held()
+            && !self.is_on_its_way(grant)
+            && !self.posts.iter().any(is_at_work)
     }
 
     /// Harms that do not wait for a gate.
@@ -351,9 +410,9 @@ impl<'f> Episode<'f> {
     }
 
     /// The user consents, and the browser is on its way back.
-    fn consent(&mut self) -> Result<(), String> {
+    fn consent(&mut self, grant: usize) -> Result<(), String> {
         let provider = Provider::INTUIT_SANDBOX;
-        let app = App::new(&provider, crate::worker::keys()).map_err(|error| error.to_string())?;
+        let app = App::new(&provider, keys()).map_err(|error| error.to_string())?;
         let mut random = [0; 16];
         let draw = (self.script.seed, self.script.number, self.outcome.consents);
         random[..8].copy_from_slice(&(draw.0 ^ draw.1.rotate_left(32)).to_be_bytes());
@@ -373,15 +432,18 @@ impl<'f> Episode<'f> {
             state,
             ..AuthorizeRequest::default()
         };
-        let decision = Decision::Approve { realm: self.realm.clone() };
+        let decision = Decision::Approve { realm: self.grants[grant].realm.clone() };
         let callback =
             self.authority.authorize(self.now, &request, decision).map_err(|error| error.to_string())?;
         let mut query = form_urlencoded::Serializer::new(String::new());
-        callback.parameters().into_iter().for_each(|(name, value)| {
+        for (name, value) in callback.parameters() {
             query.append_pair(name, value);
-        });
-        self.query = query.finish();
-        self.grant = self.authority.grants(self.now).len().saturating_sub(1);
+            if name == "code" {
+                self.whose.insert(value.to_owned(), grant);
+            }
+        }
+        self.grants[grant].query = query.finish();
+        self.grants[grant].number = self.authority.grants(self.now).len().saturating_sub(1);
         self.outcome.consents += 1;
         Ok(())
     }
@@ -396,8 +458,11 @@ impl<'f> Episode<'f> {
     }
 
     fn tick(&mut self) -> Result<(), String> {
-        if self.tick_at != Some(self.now) || self.ticks >= TICKS_MOST {
+        if self.tick_at != Some(self.now) {
             return Ok(());
+        }
+        if self.ticks >= TICKS_MOST {
+            return Err(format!("a worker asks to be woken for ever, the {TICKS_MOST}th time now"));
         }
         self.tick_at = None;
         if !self.posts.iter().any(|post| matches!(post.state, State::Idle)) {
@@ -406,11 +471,11 @@ impl<'f> Episode<'f> {
         }
         self.ticks += 1;
         let worker = self.ticks as usize % self.posts.len();
-        self.ask(worker, "tick", Vec::new())
+        self.ask(worker, "tick", self.all(), Vec::new())
     }
 
     /// Asks a worker, or the next one that is idle.
-    fn ask(&mut self, worker: usize, verb: &str, harms: Vec<Kind>) -> Result<(), String> {
+    fn ask(&mut self, worker: usize, verb: &str, grants: Vec<usize>, harms: Vec<Kind>) -> Result<(), String> {
         let count = self.posts.len();
         let is_idle = |worker: &usize| matches!(self.posts[*worker].state, State::Idle);
         let Some(worker) = (0..count).map(|next| (worker + next) % count).find(is_idle) else {
@@ -419,19 +484,25 @@ impl<'f> Episode<'f> {
         };
         self.trace(|| format!("worker {worker}: {verb}"));
         self.sequence += 1;
+        let query = match grants[..] {
+            [grant] if verb == "callback" => self.grants[grant].query.as_str(),
+            _ => "",
+        };
+        let realms: Vec<&str> = self.grants.iter().map(|grant| grant.realm.as_str()).collect();
+        let (realms, query) = (realms.join(","), query.to_owned());
         self.posts[worker].op =
-            Some(Op { number: self.sequence, harms, gates: 0, requests: 0, kill_soon: None });
-        let query = if verb == "callback" { self.query.as_str() } else { "" };
-        let line = format!("{verb} {} {} {query}", self.told(worker), self.realm);
+            Some(Op { number: self.sequence, grants, harms, gates: 0, requests: 0, kill_soon: None });
+        let line = format!("{verb} {} {realms} {query}", self.told(worker));
         self.fleet.say(worker, &line);
         self.follow(worker)
     }
 
-    /// The time as that worker is told it, and whether it is to stop at gates.
+    /// The time as that worker is told it, whether it is to stop at gates, and whether the store is down.
     fn told(&self, worker: usize) -> String {
         let post = &self.posts[worker];
-        let gated = post.op.as_ref().is_some_and(|op| !op.harms.is_empty()) || self.is_store_down();
-        format!("{} {} {}", self.now, self.now.saturating_add_signed(post.skew), u8::from(gated))
+        let has_harms = post.op.as_ref().is_some_and(|op| !op.harms.is_empty());
+        let gated = if self.is_store_down() { 2 } else { u8::from(has_harms) };
+        format!("{} {} {gated}", self.now, self.now.saturating_add_signed(post.skew))
     }
 
     // ---------------------------------------------------------------------------------------------------- following
@@ -441,8 +512,7 @@ impl<'f> Episode<'f> {
         loop {
             if let Some(micros) = self.posts[worker].op.as_mut().and_then(|op| op.kill_soon.take()) {
                 std::thread::sleep(Duration::from_micros(micros));
-                self.killed(worker);
-                return Ok(());
+                return self.killed(worker);
             }
             let at = match self.fleet.wait(worker)? {
                 Event::Died => return Err("a worker ended by itself; its own words are above".into()),
@@ -450,6 +520,13 @@ impl<'f> Episode<'f> {
                 Event::Line(line) => match line.split_once(' ').unwrap_or((line.as_str(), "")) {
                     ("gate", what) => At::Store(what.into()),
                     ("sleep", seconds) => At::Sleep(seconds.parse().unwrap_or(1)),
+                    ("hold", since) => {
+                        self.trace(|| {
+                            format!("worker {worker}: takes many refusals for an outage ({since})")
+                        });
+                        self.holds.insert(since.to_owned());
+                        continue;
+                    }
                     ("ok" | "err", _) => return self.finish(worker, &line),
                     _ => return Err(format!("a worker says {line:?}, which nobody understands")),
                 },
@@ -478,6 +555,9 @@ impl<'f> Episode<'f> {
         let struck: Vec<Kind> = op.harms.extract_if(.., |harm| strikes(harm)).collect();
         self.outcome.struck += struck.len() as u64;
         let mut stall = None;
+        if struck.is_empty() {
+            self.trace(|| format!("worker {worker}, gate {gate} ({})", at.name()));
+        }
         for harm in struck {
             self.trace(|| format!("worker {worker}, gate {gate} ({}): {harm}", at.name()));
             match harm {
@@ -490,12 +570,12 @@ impl<'f> Episode<'f> {
                     self.plan_return(worker, down);
                     if fleet {
                         for other in (0..self.posts.len()).filter(|other| *other != worker) {
-                            self.killed(other);
+                            self.killed(other)?;
                             self.plan_return(other, down);
                         }
                     }
                     if micros == 0 {
-                        self.killed(worker);
+                        self.killed(worker)?;
                         return Ok(false);
                     }
                     if let Some(op) = &mut self.posts[worker].op {
@@ -510,7 +590,10 @@ impl<'f> Episode<'f> {
                 }
                 Kind::CallbackTwice { .. } => {
                     stall = Some(2);
-                    self.at(self.now + 1, Timer::CallbackAgain(worker));
+                    let grants = self.posts[worker].op.as_ref().map_or(&[][..], |op| &op.grants[..]);
+                    if let Some(grant) = grants.first().copied() {
+                        self.at(self.now + 1, Timer::CallbackAgain(worker, grant));
+                    }
                 }
                 _ => {}
             }
@@ -541,17 +624,17 @@ impl<'f> Episode<'f> {
         self.at(self.now + down, Timer::Respawn(worker));
     }
 
-    fn killed(&mut self, worker: usize) {
-        self.fleet.kill(worker);
+    fn killed(&mut self, worker: usize) -> Result<(), String> {
+        self.fleet.kill(worker)?;
         self.outcome.kills += 1;
-        if self.posts[worker].op.is_some() {
-            self.book.unanswered(self.now);
+        if let Some(op) = self.posts[worker].op.take() {
+            op.grants.iter().for_each(|grant| self.grants[*grant].book.unanswered(self.now));
             self.sweep_by(self.now + SWEEP_SECONDS);
         }
         self.posts[worker] = Post {
             state: State::Dead,
             op: None,
-            fresh: None,
+            fresh: Vec::new(),
             skew: self.posts[worker].skew,
             cut_until: self.posts[worker].cut_until,
         };
@@ -559,6 +642,7 @@ impl<'f> Episode<'f> {
         while let Some(request) = self.fleet.left_behind() {
             let _ = self.work(request.worker, &request.token);
         }
+        Ok(())
     }
 
     /// Lets a worker through a gate; `false` where it does not run on.
@@ -571,7 +655,7 @@ impl<'f> Episode<'f> {
             }
             At::Store(what) => self.store_gate(worker, &what),
             At::GivenUp(request) => {
-                self.book.unanswered(self.now);
+                self.unanswered(&request);
                 self.trace(|| {
                     format!("worker {worker}: has waited for {CALL_SECONDS} s, and gives the call up")
                 });
@@ -603,15 +687,16 @@ impl<'f> Episode<'f> {
     /// The node worker has no driver: the harness carries out its verbs.
     fn store_for_node(&mut self, word: &mut String, what: &str) -> Option<String> {
         let tables = self.fleet.tables.as_ref()?;
+        let realm = &self.grants.first()?.realm;
         let (verb, row) = what.split_once(' ')?;
         if word == "fail" {
             return None;
         }
         let done = match verb {
-            "get" => tables.get(&self.realm).map(|row| row.map_or_else(String::new, |row| row.refresh)),
+            "get" => tables.get(realm).map(|row| row.map_or_else(String::new, |row| row.refresh)),
             "put" => {
                 let row = crate::worker::Row { refresh: row.to_owned(), ..crate::worker::Row::default() };
-                tables.put(&self.realm, &row).map(|()| String::new())
+                tables.put(realm, &row).map(|()| String::new())
             }
             _ => return None,
         };
@@ -624,11 +709,26 @@ impl<'f> Episode<'f> {
     /// It was let go with a token in hand. Where it is killed in the next moment it may not have got anywhere.
     fn had_a_chance(&mut self, worker: usize) {
         let post = &mut self.posts[worker];
-        if post.op.as_ref().is_none_or(|op| op.kill_soon.is_none())
-            && let Some(token) = post.fresh.take()
-        {
-            self.book.hold(token);
-            self.book.review(self.now, &self.authority);
+        if post.op.as_ref().is_some_and(|op| op.kill_soon.is_some()) {
+            return;
+        }
+        for (grant, token) in std::mem::take(&mut post.fresh) {
+            let book = &mut self.grants[grant].book;
+            book.hold(token);
+            book.review(self.now, &self.authority);
+        }
+    }
+
+    /// Whose grant a request is about. One that nobody was given is about none.
+    fn grant_of(&self, request: &TokenRequest) -> Option<usize> {
+        let (TokenGrant::RefreshToken { refresh_token: sent }
+        | TokenGrant::AuthorizationCode { code: sent, .. }) = &request.grant;
+        self.whose.get(sent).copied()
+    }
+
+    fn unanswered(&mut self, request: &Request) {
+        if let Some(grant) = self.grant_of(&request.token) {
+            self.grants[grant].book.unanswered(self.now);
         }
     }
 
@@ -646,11 +746,11 @@ impl<'f> Episode<'f> {
         self.outcome.struck += u64::from(lost);
         match self.outage {
             _ if lost || cut => {
-                self.book.unanswered(self.now);
+                self.unanswered(&request);
                 self.trace(|| format!("worker {worker}: its request does not arrive"));
             }
             Some((_, Outage::Closed)) => {
-                self.book.unanswered(self.now);
+                self.unanswered(&request);
                 self.trace(|| format!("worker {worker}: the authority closes the connection"));
             }
             Some((_, Outage::InvalidGrant)) => {
@@ -679,7 +779,12 @@ impl<'f> Episode<'f> {
             self.outcome.refreshes += 1;
             self.outcome.refused += u64::from(answer.is_err());
         }
-        self.book.review(self.now, &self.authority);
+        if let Some(grant) = self.grant_of(request) {
+            if let Ok(tokens) = &answer {
+                self.whose.insert(tokens.refresh_token.clone(), grant);
+            }
+            self.grants[grant].book.review(self.now, &self.authority);
+        }
         let what = match &answer {
             Ok(tokens) => format!("is given {}", short(&tokens.refresh_token)),
             Err(error) => format!("is refused ({:?})", error.cause),
@@ -703,16 +808,17 @@ impl<'f> Episode<'f> {
             self.trace(|| format!("worker {worker}: {harm}"));
         }
         if harm.is_some() {
-            self.book.unanswered(self.now);
+            self.unanswered(&request);
         }
         match harm {
             Some(Kind::AnswerTorn) => request.tear(answer),
             Some(_) => drop(request),
             None => {
+                let grant = self.grant_of(&request.token);
                 if request.answer(answer)
-                    && let Ok(tokens) = answer
+                    && let (Ok(tokens), Some(grant)) = (answer, grant)
                 {
-                    self.posts[worker].fresh = Some(tokens.refresh_token.clone());
+                    self.posts[worker].fresh.push((grant, tokens.refresh_token.clone()));
                 }
             }
         }
@@ -723,7 +829,7 @@ impl<'f> Episode<'f> {
     fn finish(&mut self, worker: usize, line: &str) -> Result<(), String> {
         self.had_a_chance(worker);
         let own = self.now.saturating_add_signed(self.posts[worker].skew);
-        self.posts[worker].op = None;
+        let grants = self.posts[worker].op.take().map(|op| op.grants).unwrap_or_default();
         self.posts[worker].state = State::Idle;
         let mut words = line.splitn(3, ' ');
         let (word, second, third) =
@@ -732,20 +838,12 @@ impl<'f> Episode<'f> {
         if word == "ok" && second == "-" {
             self.trace(|| format!("worker {worker}: has looked"));
         } else if word == "ok" {
-            let lives = self.is_alive(second);
-            self.outcome.dead_handed_out += u64::from(!lives);
-            self.last = Some(if lives { Ok(second.to_owned()) } else { Err("a dead token".into()) });
+            for (grant, said) in grants.into_iter().zip(second.split(',')) {
+                let said = said.strip_prefix('!').map_or(Ok(said), Err);
+                self.said(worker, grant, said.map(str::to_owned).map_err(str::to_owned));
+            }
         } else {
-            self.last = Some(Err(third.to_owned()));
-        }
-        if second != "-" || word != "ok" {
-            let said = self.last.clone();
-            self.trace(|| match said {
-                Some(Ok(_)) => format!("worker {worker}: has a token"),
-                other => {
-                    format!("worker {worker}: has none: {}", other.and_then(Result::err).unwrap_or_default())
-                }
-            });
+            grants.into_iter().for_each(|grant| self.said(worker, grant, Err(third.to_owned())));
         }
         if let Ok(due) = due.parse::<u64>() {
             let at = self.now + due.saturating_sub(own).max(1);
@@ -756,14 +854,28 @@ impl<'f> Episode<'f> {
         Ok(())
     }
 
-    fn is_alive(&self, fingerprint: &str) -> bool {
-        let grant = self.authority.grant(self.now, self.grant);
+    fn said(&mut self, worker: usize, grant: usize, said: Result<String, String>) {
+        let said = said.and_then(|token| {
+            let lives = self.is_alive(grant, &token);
+            self.outcome.dead_handed_out += u64::from(!lives);
+            if lives { Ok(token) } else { Err("a dead token".into()) }
+        });
+        let whose = self.named(grant);
+        self.trace(|| match &said {
+            Ok(_) => format!("worker {worker}: has a token{whose}"),
+            Err(why) => format!("worker {worker}: has none{whose}: {why}"),
+        });
+        self.grants[grant].last = Some(said);
+    }
+
+    fn is_alive(&self, grant: usize, fingerprint: &str) -> bool {
+        let grant = self.authority.grant(self.now, self.grants[grant].number);
         let is_it = |own: &Fingerprint| own.to_string() == fingerprint;
         grant.is_some_and(|grant| grant.access_tokens.iter().any(|token| is_it(&token.fingerprint)))
     }
 
-    /// All harm is over. Whether the client comes by a token, and an hour later by another one.
-    fn calm(&mut self) -> Result<bool, String> {
+    /// All harm is over. Whether the client comes by a token of each grant, and an hour later by another one.
+    fn calm(&mut self) -> Result<Vec<bool>, String> {
         self.trace(|| "all harm is over".into());
         self.store_down_until = 0;
         self.outage = None;
@@ -780,28 +892,35 @@ impl<'f> Episode<'f> {
                 self.at(self.now, Timer::Respawn(worker));
             }
         }
-        let mut first: Option<String> = None;
+        let mut first: Vec<Option<String>> = vec![None; self.grants.len()];
+        let mut kept = vec![false; self.grants.len()];
         for (number, wait) in CALM.into_iter().enumerate() {
-            let wait = if first.is_some() { wait.max(3_700) } else { wait };
+            let wait = if first.iter().any(Option::is_some) { wait.max(3_700) } else { wait };
             if !self.run_until(self.now + wait)? {
-                return Ok(false);
+                break;
             }
-            self.last = None;
-            if !self.book.ever_held() && self.posts.iter().all(|post| post.op.is_none()) {
-                return Ok(false);
+            self.grants.iter_mut().for_each(|grant| grant.last = None);
+            let is_idle = self.posts.iter().all(|post| post.op.is_none());
+            if is_idle && !self.grants.iter().any(|grant| grant.book.ever_held()) {
+                break;
             }
-            self.ask(number % self.posts.len(), "use", Vec::new())?;
+            self.ask(number % self.posts.len(), "use", self.all(), Vec::new())?;
             // It may wait for a lease, or for the next try.
             if !self.run_until(self.now + 600)? {
-                return Ok(false);
+                break;
             }
-            match (self.last.take(), &first) {
-                (Some(Ok(token)), Some(before)) if token != *before => return Ok(true),
-                (Some(Ok(token)), None) => first = Some(token),
-                _ => {}
+            for (number, grant) in self.grants.iter_mut().enumerate() {
+                match (grant.last.take(), &first[number]) {
+                    (Some(Ok(token)), Some(before)) => kept[number] |= token != *before,
+                    (Some(Ok(token)), None) => first[number] = Some(token),
+                    _ => {}
+                }
+            }
+            if kept.iter().all(|kept| *kept) {
+                break;
             }
         }
-        Ok(false)
+        Ok(kept)
     }
 }
 

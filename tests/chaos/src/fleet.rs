@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::backdoor::Backdoor;
 use crate::wire::Request;
+use crate::worker::{Place, Tables};
 
 /// How a worker is started.
 #[derive(Clone, Debug)]
@@ -16,10 +18,12 @@ pub struct Start {
     pub program: std::path::PathBuf,
     /// The client's name.
     pub client: String,
-    /// `postgres://…`, or a folder for SQLite.
+    /// `postgres://…`, or `sqlite`.
     pub store: String,
     /// The schema in PostgreSQL.
     pub schema: String,
+    /// Where SQLite's files lie, and what is spilled.
+    pub folder: std::path::PathBuf,
     /// The folder of the node worker with its packages installed; needed by `intuit-oauth` only.
     pub node: std::path::PathBuf,
 }
@@ -30,8 +34,9 @@ pub(crate) struct Fleet {
     port: u16,
     workers: Vec<Option<Process>>,
     lives: Vec<u32>,
+    backdoor: Backdoor,
     /// What the node worker stores: it has no driver of its own, so the harness does it.
-    pub(crate) tables: Option<crate::worker::Tables>,
+    pub(crate) tables: Option<Tables>,
 }
 
 struct Process {
@@ -48,8 +53,6 @@ pub(crate) enum Event {
     Died,
 }
 
-/// Longest that a statement of a dead process goes on.
-const SERVER_SETTLES: Duration = Duration::from_millis(20);
 /// A worker that says nothing for so long hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -57,20 +60,34 @@ impl Fleet {
     pub(crate) fn new(start: Start, workers: usize) -> Result<Self, String> {
         let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| format!("no port: {error}"))?;
         let port = listener.local_addr().map_err(|error| error.to_string())?.port();
+        let place = Place::of(&start.store, &start.folder, &start.schema);
         let tables = match start.client.as_str() {
-            "intuit-oauth" => Some(crate::worker::open_tables(&start.store, &start.schema)?),
+            "intuit-oauth" => Some(Tables::open(&place)?),
             _ => None,
         };
+        let backdoor = Backdoor::open(&place)?;
         let mut fleet = Self {
             start,
             listener,
             port,
             workers: (0..workers).map(|_| None).collect(),
             lives: vec![0; workers],
+            backdoor,
             tables,
         };
         (0..workers).try_for_each(|worker| fleet.spawn(worker))?;
         Ok(fleet)
+    }
+
+    /// For the next grant: every worker lives, and a keeper's store is as empty as a new one. (The baselines tell grants apart by their
+    /// realms alone.)
+    pub(crate) fn begin(&mut self) -> Result<(), String> {
+        for worker in 0..self.workers.len() {
+            if self.workers[worker].is_none() {
+                self.spawn(worker)?;
+            }
+        }
+        if self.is_keeper() { self.backdoor.empty(&self.start.folder) } else { Ok(()) }
     }
 
     pub(crate) fn size(&self) -> usize {
@@ -79,6 +96,10 @@ impl Fleet {
 
     /// A keeper does something by itself as soon as it runs.
     pub(crate) fn looks_when_it_starts(&self) -> bool {
+        self.is_keeper()
+    }
+
+    fn is_keeper(&self) -> bool {
         self.start.client == "keeper"
     }
 
@@ -90,15 +111,16 @@ impl Fleet {
     pub(crate) fn spawn(&mut self, worker: usize) -> Result<(), String> {
         self.lives[worker] += 1;
         let authority = format!("http://127.0.0.1:{}/w{worker}.{}/token", self.port, self.lives[worker]);
-        let Start { program, client, store, schema, node } = &self.start;
+        let Start { program, client, store, schema, folder, node } = &self.start;
         let mut command = if client == "intuit-oauth" {
             let mut command = Command::new("node");
             command.arg("worker.mjs").arg(&authority).current_dir(node);
             command
         } else {
             let mut command = Command::new(program);
-            command.args(["worker", "--client", client, "--store", store, "--schema", schema]);
-            command.args(["--authority", &authority]);
+            let store = self.backdoor.known_as(store, &self.session(worker));
+            command.args(["worker", "--client", client, "--store", &store, "--schema", schema]);
+            command.args(["--authority", &authority]).arg("--folder").arg(folder);
             command
         };
         let failed = |error: std::io::Error| format!("no worker: {error}");
@@ -117,17 +139,20 @@ impl Fleet {
     }
 
     /// `kill -9`, and waits until the process is gone and its locks with it.
-    pub(crate) fn kill(&mut self, worker: usize) {
-        if let Some(mut process) = self.workers[worker].take() {
-            // It may be gone already.
-            let _ = process.child.kill();
-            let _ = process.child.wait();
-            if self.start.store.starts_with("postgres://") {
-                // The server may still carry out a statement of the dead process. That takes milliseconds, which must not be hours of
-                // the harness's time.
-                std::thread::sleep(SERVER_SETTLES);
-            }
-        }
+    ///
+    /// A server may still carry out a statement of the dead process. That takes milliseconds, which must not be hours of the harness's
+    /// time: it waits until the session is gone.
+    pub(crate) fn kill(&mut self, worker: usize) -> Result<(), String> {
+        let Some(mut process) = self.workers[worker].take() else { return Ok(()) };
+        // It may be gone already.
+        let _ = process.child.kill();
+        let _ = process.child.wait();
+        self.backdoor.until_gone(&self.session(worker))
+    }
+
+    /// What a worker's sessions are known as to the server, in this life of it.
+    fn session(&self, worker: usize) -> String {
+        format!("{}.w{worker}.{}", self.start.schema, self.lives[worker])
     }
 
     pub(crate) fn say(&mut self, worker: usize, line: &str) {
@@ -157,7 +182,7 @@ impl Fleet {
                 }
             }
             if spoke && !process.hear() {
-                self.kill(worker);
+                self.kill(worker)?;
                 return Ok(Event::Died);
             }
             if began.elapsed() > PATIENCE {
@@ -179,7 +204,10 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        (0..self.workers.len()).for_each(|worker| self.kill(worker));
+        (0..self.workers.len()).for_each(|worker| {
+            // Nobody waits for its session any more.
+            let _ = self.kill(worker);
+        });
     }
 }
 

@@ -73,6 +73,7 @@
 //! it, with its store's verbs wrapped in `Port::verb` and its waiting in `Port::sleep` (`src/worker/plain.rs` is the shortest).
 
 mod app;
+mod backdoor;
 pub mod book;
 mod episode;
 mod fleet;

@@ -1,5 +1,6 @@
 //! `cargo run --release -p chaos -- --store sqlite --refreshes 1000000 --seed 1 --client all`
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use chaos::run::{self, Plan};
@@ -9,32 +10,34 @@ use chaos::{Start, report, worker};
 
 const USAGE: &str = "\
 Usage: chaos [--store sqlite|postgres] [--client NAME|all] [--refreshes N] [--baseline-refreshes N] [--seed N]
-             [--first N] [--workers N] [--fleets N] [--reductions N]
-       chaos … --episode N [--harms TEXT]    one episode, and what happened in it
+             [--first N] [--grants N] [--workers N] [--fleets N] [--reductions N]
+       chaos … --episode N [--harms TEXT] [--times N]   one episode, and what happened in it
 
-  --client       evergrant, keeper, no-lock, timed-lock, compare-and-swap, delete-on-invalid-grant, huskarl, intuit-oauth; or all
+  --client       keeper, no-lock, timed-lock, compare-and-swap, delete-on-invalid-grant, huskarl, intuit-oauth; or all
+  --grants       grants in one store, which are refused together in an outage; more than one for the keeper alone (1; all: 1, then 4)
   --refreshes    until the authority has judged so many (10000)
-  --baseline-refreshes   the same for all but evergrant and keeper; what --refreshes says where it is not given
+  --baseline-refreshes   the same for all but the keeper; what --refreshes says where it is not given
   --first        the number of the first episode (0)
+  --times        the episode is lived again until the grant is lost, so many times at most (1)
   --reductions   losses that are reduced to the fewest harms, for each client (3)
 
-Ends with failure where evergrant or keeper lost a grant that could have been kept.
+Ends with failure where the keeper lost a grant that could have been kept.
 ";
 
-/// Every client, in the order of the table.
-const CLIENTS: [&str; 8] = [
-    "evergrant",
-    "keeper",
-    "no-lock",
-    "timed-lock",
-    "compare-and-swap",
-    "delete-on-invalid-grant",
-    "huskarl",
-    "intuit-oauth",
+/// Every client, and how many grants a store of its holds, in the order of the table.
+const CLIENTS: [(&str, usize); 8] = [
+    ("keeper", 1),
+    ("keeper", 4),
+    ("no-lock", 1),
+    ("timed-lock", 1),
+    ("compare-and-swap", 1),
+    ("delete-on-invalid-grant", 1),
+    ("huskarl", 1),
+    ("intuit-oauth", 1),
 ];
 
 fn is_ours(client: &str) -> bool {
-    matches!(client, "evergrant" | "keeper")
+    client == "keeper"
 }
 
 struct Asked(Vec<(String, String)>);
@@ -50,8 +53,9 @@ impl Asked {
                 _ => return Err(USAGE.into()),
             }
         }
-        const NAMES: [&str; 13] = [
+        const NAMES: [&str; 16] = [
             "store",
+            "folder",
             "client",
             "refreshes",
             "baseline-refreshes",
@@ -61,6 +65,8 @@ impl Asked {
             "reductions",
             "episode",
             "harms",
+            "grants",
+            "times",
             "schema",
             "authority",
             "first",
@@ -100,22 +106,27 @@ fn main() -> ExitCode {
 fn serve(words: &[String]) -> Result<(), String> {
     let asked = Asked::read(words)?;
     let need = |name| asked.text(name).ok_or_else(|| format!("a worker needs --{name}"));
-    worker::serve(need("client")?, need("store")?, need("schema")?, need("authority")?)
+    let folder = Path::new(need("folder")?);
+    worker::serve(need("client")?, need("store")?, folder, need("schema")?, need("authority")?)
 }
 
 fn harm(words: &[String]) -> Result<bool, String> {
     let asked = Asked::read(words)?;
     let store = asked.text("store").unwrap_or("sqlite");
-    let client = asked.text("client").unwrap_or("evergrant");
-    let clients = if client == "all" { CLIENTS.to_vec() } else { vec![client] };
+    let client = asked.text("client").unwrap_or("keeper");
+    let grants = asked.number("grants", 1)?.max(1) as usize;
+    if grants > 1 && !is_ours(client) {
+        return Err(format!("a store of {client} holds one grant here; only the keeper's holds several"));
+    }
+    let clients = if client == "all" { CLIENTS.to_vec() } else { vec![(client, grants)] };
     if let Some(number) = asked.text("episode") {
         let number = number.parse().map_err(|_| format!("--episode {number} is no number"))?;
-        return episode(&asked, store, client, number);
+        return episode(&asked, store, client, grants, number);
     }
     let mut reports = Vec::new();
-    for client in clients {
+    for (client, grants) in clients {
         let ground = Ground::new(store)?;
-        let plan = plan(&asked, &ground, client)?;
+        let plan = plan(&asked, &ground, client, grants)?;
         let report = run::all(&plan)?;
         reports.push(report);
     }
@@ -123,7 +134,7 @@ fn harm(words: &[String]) -> Result<bool, String> {
     Ok(reports.iter().all(|report| !is_ours(&report.client) || report.faults() == 0))
 }
 
-fn plan(asked: &Asked, ground: &Ground, client: &str) -> Result<Plan, String> {
+fn plan(asked: &Asked, ground: &Ground, client: &str, grants: usize) -> Result<Plan, String> {
     let program = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
     let refreshes = asked.number("refreshes", 10_000)?;
     let baseline = asked.number("baseline-refreshes", refreshes)?;
@@ -133,27 +144,29 @@ fn plan(asked: &Asked, ground: &Ground, client: &str) -> Result<Plan, String> {
             client: client.into(),
             store: ground.address.clone(),
             schema: format!("chaos_{}", std::process::id()),
+            folder: ground.folder().into(),
             node: concat!(env!("CARGO_MANIFEST_DIR"), "/node").into(),
         },
         seed: asked.number("seed", 1)?,
         refreshes: if is_ours(client) { refreshes } else { baseline },
         first: asked.number("first", 0)?,
         workers: asked.number("workers", 3)?.max(1) as usize,
+        grants,
         fleets: asked.number("fleets", 2)?.max(1) as usize,
         reductions: asked.number("reductions", 3)? as usize,
         progress: true,
     })
 }
 
-fn episode(asked: &Asked, store: &str, client: &str, number: u64) -> Result<bool, String> {
+fn episode(asked: &Asked, store: &str, client: &str, grants: usize, number: u64) -> Result<bool, String> {
     let ground = Ground::new(store)?;
-    let plan = plan(asked, &ground, client)?;
-    let mut script = Script::new(plan.seed, number, plan.workers);
+    let plan = plan(asked, &ground, client, grants)?;
+    let mut script = Script::new(plan.seed, number, plan.workers, grants);
     if let Some(harms) = asked.text("harms") {
         script = script.with_harms(harms)?;
     }
     println!("policy {}; harms: {}\n", script.policy, script.harms_text());
-    let outcome = run::one(&plan, &script)?;
+    let outcome = run::one(&plan, &script, asked.number("times", 1)?)?;
     outcome.trace.iter().for_each(|line| println!("{line}"));
-    Ok(!outcome.verdict.is_fault())
+    Ok(!outcome.verdict().is_fault())
 }

@@ -14,18 +14,23 @@ pub fn note(line: &str) {
 /// The table, in Markdown.
 pub fn table(reports: &[Report]) -> String {
     let mut text = String::from(
-        "| Client | Refreshes | Grants | Harms | Kills | Lost, could have been kept | per million refreshes | of these: thrown away \
+        "| Client | Refreshes | Grants | Harms | Kills | Holds | Lost, could have been kept | per million refreshes | of these: thrown away \
          | let die | code sent twice | Nobody's fault | Forbidden by STA-4 | Never held | Dead tokens handed out | Refreshes a second |\n\
-         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
     for report in reports {
         let million = report.refreshes.max(1) as f64 / 1e6;
+        let client = match report.together {
+            0 | 1 => report.client.clone(),
+            together => format!("{}, {together} grants in a store", report.client),
+        };
         let cells = [
-            report.client.clone(),
+            client,
             thousands(report.refreshes),
-            thousands(report.episodes),
+            thousands(report.grants),
             thousands(report.struck),
             thousands(report.kills),
+            thousands(report.holds),
             thousands(report.faults()),
             thousands((report.faults() as f64 / million).round() as u64),
             thousands(report.count(Verdict::ThrownAway)),
@@ -53,9 +58,10 @@ pub fn loss(client: &str, loss: &Loss) -> String {
     let doubt =
         if loss.again { "" } else { " (not lost again: a kill between gates came at another moment)" };
     let mut text = format!(
-        "{client}: {} under policy {}{doubt}\n    --client {client} --seed {} --episode {} --harms \"{}\"",
+        "{client}: {} under policy {}{doubt}\n    --client {client} --grants {} --seed {} --episode {} --harms \"{}\"",
         loss.verdict.name(),
         script.policy,
+        script.grants,
         script.seed,
         script.number,
         script.harms_text()

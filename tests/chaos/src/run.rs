@@ -24,6 +24,8 @@ pub struct Plan {
     pub first: u64,
     /// Workers of a fleet.
     pub workers: usize,
+    /// Grants in one store.
+    pub grants: usize,
     /// Fleets at once.
     pub fleets: usize,
     /// At most so many losses are reduced.
@@ -37,8 +39,10 @@ pub struct Plan {
 pub struct Report {
     /// The client.
     pub client: String,
-    /// Episodes, that is, grants.
-    pub episodes: u64,
+    /// Grants in one store.
+    pub together: usize,
+    /// Grants.
+    pub grants: u64,
     /// Refreshes that the authority judged.
     pub refreshes: u64,
     /// Of those, refused.
@@ -51,6 +55,8 @@ pub struct Report {
     pub consents_again: u64,
     /// Access tokens handed out that the authority did not take.
     pub dead_handed_out: u64,
+    /// Times that many refusals were taken for an outage.
+    pub holds: u64,
     /// Grants, by what became of them.
     pub verdicts: BTreeMap<Verdict, u64>,
     /// Losses that another client would not have had, reduced as far as they could be.
@@ -84,14 +90,15 @@ impl Report {
     }
 
     fn add(&mut self, outcome: &Outcome) {
-        self.episodes += 1;
+        self.grants += outcome.verdicts.len() as u64;
         self.refreshes += outcome.refreshes;
         self.refused += outcome.refused;
         self.kills += outcome.kills;
         self.struck += outcome.struck;
-        self.consents_again += outcome.consents.saturating_sub(1);
+        self.consents_again += outcome.consents.saturating_sub(outcome.verdicts.len() as u64);
         self.dead_handed_out += outcome.dead_handed_out;
-        *self.verdicts.entry(outcome.verdict).or_default() += 1;
+        self.holds += outcome.holds;
+        outcome.verdicts.iter().for_each(|verdict| *self.verdicts.entry(*verdict).or_default() += 1);
     }
 }
 
@@ -105,11 +112,10 @@ impl Lane {
     fn new(plan: &Plan, number: usize) -> Result<Self, String> {
         let mut start = plan.start.clone();
         start.schema = format!("{}_{number}", start.schema);
-        if !start.store.starts_with("postgres://") {
-            start.store = format!("{}/{number}", start.store);
-            std::fs::create_dir_all(&start.store).map_err(|error| format!("{}: {error}", start.store))?;
-        }
-        Ok(Self { fleet: Fleet::new(start, plan.workers)?, realm: number as u64 * 1_000_000_000_000 })
+        start.folder = start.folder.join(number.to_string());
+        let failed = |error| format!("{}: {error}", start.folder.display());
+        std::fs::create_dir_all(&start.folder).map_err(failed)?;
+        Ok(Self { fleet: Fleet::new(start, plan.workers)?, realm: number as u64 * 1_000_000_000 })
     }
 
     fn live(&mut self, script: &Script, traced: bool) -> Result<Outcome, String> {
@@ -138,7 +144,7 @@ impl Lane {
     /// What was done wrong, in one of three tries.
     fn fails(&mut self, script: &Script) -> Result<Option<Verdict>, String> {
         for _ in 0..3 {
-            let verdict = self.live(script, false)?.verdict;
+            let verdict = self.live(script, false)?.verdict();
             if verdict.is_fault() {
                 return Ok(Some(verdict));
             }
@@ -147,12 +153,21 @@ impl Lane {
     }
 }
 
-/// Runs one episode, and tells what happened.
+/// Runs one episode, and tells what happened. So many times, at most: it ends with the first in which the grant is lost that could
+/// have been kept, for kills between gates come at a moment of their own each time.
 ///
 /// # Errors
 /// A worker cannot be started, ends by itself or hangs.
-pub fn one(plan: &Plan, script: &Script) -> Result<Outcome, String> {
-    Lane::new(plan, 0)?.live(script, true)
+pub fn one(plan: &Plan, script: &Script, times: u64) -> Result<Outcome, String> {
+    let mut lane = Lane::new(plan, 0)?;
+    let mut outcome = lane.live(script, true)?;
+    for _ in 1..times {
+        if outcome.verdict().is_fault() {
+            break;
+        }
+        outcome = lane.live(script, true)?;
+    }
+    Ok(outcome)
 }
 
 /// Runs episodes until the authority has judged as many refreshes as were asked for.
@@ -162,16 +177,19 @@ pub fn one(plan: &Plan, script: &Script) -> Result<Outcome, String> {
 pub fn all(plan: &Plan) -> Result<Report, String> {
     let began = Instant::now();
     let next = AtomicU64::new(plan.first);
-    let shared =
-        Mutex::new((Report { client: plan.start.client.clone(), ..Report::default() }, Instant::now()));
+    let shared = Mutex::new((
+        Report { client: plan.start.client.clone(), together: plan.grants, ..Report::default() },
+        Instant::now(),
+    ));
     let lane = |number: usize| {
         let mut lane = Lane::new(plan, number)?;
         loop {
-            let script = Script::new(plan.seed, next.fetch_add(1, Ordering::SeqCst), plan.workers);
+            let script =
+                Script::new(plan.seed, next.fetch_add(1, Ordering::SeqCst), plan.workers, plan.grants);
             let outcome = lane
                 .live(&script, false)
                 .map_err(|why| format!("episode {} of seed {}: {why}", script.number, script.seed))?;
-            let verdict = outcome.verdict;
+            let verdict = outcome.verdict();
             let (reduces, is_done) = {
                 let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
                 shared.0.add(&outcome);
@@ -192,13 +210,18 @@ pub fn all(plan: &Plan) -> Result<Report, String> {
             }
         }
     };
-    std::thread::scope(|scope| {
+    let done = std::thread::scope(|scope| {
         let lane = &lane;
         let lanes: Vec<_> = (0..plan.fleets.max(1)).map(|number| scope.spawn(move || lane(number))).collect();
         lanes.into_iter().try_for_each(|lane| lane.join().unwrap_or_else(|_| Err("a fleet panicked".into())))
-    })?;
+    });
     let (report, _) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(Report { took: began.elapsed(), ..report })
+    let report = Report { took: began.elapsed(), ..report };
+    match done {
+        Ok(()) => Ok(report),
+        // What was counted until then is not lost with it.
+        Err(why) => Err(format!("{why}\n\n{}", crate::report::table(&[report]))),
+    }
 }
 
 fn progress(plan: &Plan, (report, told): &mut (Report, Instant), began: Instant) {
@@ -209,7 +232,7 @@ fn progress(plan: &Plan, (report, told): &mut (Report, Instant), began: Instant)
             "{}: {} refreshes, {} grants, {} lost that could have been kept, {rate:.0} refreshes a second",
             report.client,
             report.refreshes,
-            report.episodes,
+            report.grants,
             report.faults()
         ));
     }

@@ -1,5 +1,5 @@
-//! What an episode is made of, as data: one grant, when it is used, by whom, and what goes wrong. All of it follows from a
-//! seed and a number, so an episode can be run again, and again with fewer harms.
+//! What an episode is made of, as data: a grant or several, when they are used, by whom, and what goes wrong. All of it follows from
+//! a seed and a number, so an episode can be run again, and again with fewer harms.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +14,8 @@ pub struct Script {
     pub seed: u64,
     /// The number of the episode in it.
     pub number: u64,
+    /// Grants that one store holds, and that are used together.
+    pub grants: usize,
     /// What the authority does with refresh tokens.
     pub policy: &'static str,
     /// When access tokens are asked for, and of which worker. The first is the callback of the consent.
@@ -119,8 +121,10 @@ pub enum Outage {
 const REFUSING_MOST: u64 = 23 * 3_600;
 
 impl Script {
-    /// The episode of that number. `workers` is how many there are.
-    pub fn new(seed: u64, number: u64, workers: usize) -> Self {
+    /// The episode of that number. `workers` is how many there are, `grants` how many of them are in the store.
+    ///
+    /// Several grants live through an outage besides, in which all of them are refused, and through harm that meets it.
+    pub fn new(seed: u64, number: u64, workers: usize, grants: usize) -> Self {
         let mut rng = Rng::new(seed ^ (number + 1).wrapping_mul(0xD1B5_4A32_D192_ED03));
         let policy =
             ["grace", "grace", "grace", "grace", "sticky", "sticky", "sticky", "hard", "sticky-hard"]
@@ -129,12 +133,16 @@ impl Script {
         let pace = [3_700, 3_700, 3_700, 4 * 3_600, 25 * 3_600, 25 * 3_600, 75 * 3_600, 20 * 86_400]
             [rng.below(8) as usize];
         let steps: Vec<Step> = (0..31).map(|_| step(&mut rng, pace, workers)).collect();
-        let mut harms: Vec<Harm> = (0..2 + rng.below(7)).map(|_| harm(&mut rng, steps.len())).collect();
+        let mut harms: Vec<Harm> =
+            (0..2 + rng.below(7)).map(|_| harm(&mut rng, steps.len(), grants)).collect();
         if rng.below(8) == 0 {
             harms.push(Harm { step: 0, kind: Kind::CallbackTwice { gate: rng.below(8) as u32 } });
         }
+        if grants > 1 {
+            harms.extend(refusals(&mut rng, steps.len(), grants));
+        }
         harms.sort_by_key(|harm| harm.step);
-        Self { seed, number, policy, steps, harms }
+        Self { seed, number, grants, policy, steps, harms }
     }
 
     /// What the authority does with refresh tokens.
@@ -172,8 +180,17 @@ fn step(rng: &mut Rng, pace: u64, workers: usize) -> Step {
     Step { after, worker: rng.below(workers.max(1) as u64) as usize }
 }
 
-fn harm(rng: &mut Rng, steps: usize) -> Harm {
-    let gate = rng.below(9) as u32;
+/// An outage that refuses everything, and two harms more at the step at which it begins or the one after it.
+fn refusals(rng: &mut Rng, steps: usize, grants: usize) -> [Harm; 3] {
+    let step = 1 + rng.below(steps as u64 - 2) as usize;
+    let most = [1_200, 2 * 3_600, 8 * 3_600, REFUSING_MOST][rng.below(4) as usize];
+    let outage = Kind::Outage { seconds: 60 + rng.below(most), how: Outage::InvalidGrant };
+    let mut meets = || Harm { step: step + rng.below(2) as usize, ..harm(rng, steps, grants) };
+    [Harm { step, kind: outage }, meets(), meets()]
+}
+
+fn harm(rng: &mut Rng, steps: usize, grants: usize) -> Harm {
+    let gate = rng.below(9 * grants as u64) as u32;
     let kind = match rng.below(16) {
         0..=3 => Kind::Kill {
             gate,
@@ -295,18 +312,18 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_episode_and_another_seed_another() {
-        assert_eq!(Script::new(1, 7, 3), Script::new(1, 7, 3));
-        assert_ne!(Script::new(1, 7, 3), Script::new(1, 8, 3));
-        assert_ne!(Script::new(1, 7, 3), Script::new(2, 7, 3));
+        assert_eq!(Script::new(1, 7, 3, 1), Script::new(1, 7, 3, 1));
+        assert_ne!(Script::new(1, 7, 3, 1), Script::new(1, 8, 3, 1));
+        assert_ne!(Script::new(1, 7, 3, 1), Script::new(2, 7, 3, 1));
     }
 
     #[test]
     fn harms_are_read_back_as_they_were_written() {
         for number in 0..300 {
-            let script = Script::new(3, number, 3);
+            let script = Script::new(3, number, 3, 1 + number as usize % 4);
             let again = script.clone().with_harms(&script.harms_text());
             assert_eq!(again, Ok(script));
         }
-        assert!(Script::new(3, 0, 3).with_harms("1 kill x 0 0").is_err());
+        assert!(Script::new(3, 0, 3, 1).with_harms("1 kill x 0 0").is_err());
     }
 }

@@ -243,11 +243,14 @@ pub struct Shaky {
     pub after_claim: Arc<Mutex<AfterClaim>>,
     /// Called before a claim; `true`: it does not get there.
     pub before_claim: Arc<Mutex<AfterClaim>>,
+    /// Called before a commit.
+    pub before_commit: Arc<Mutex<BeforeCommit>>,
     /// The latest records of each row that the store has said to be durable.
     pub durable: Arc<Mutex<HashMap<Name, VecDeque<Vec<u8>>>>>,
 }
 
 pub type AfterClaim = Box<dyn FnMut() -> bool + Send>;
+pub type BeforeCommit = Box<dyn FnMut() + Send>;
 
 impl Shaky {
     pub fn new() -> Self {
@@ -256,6 +259,7 @@ impl Shaky {
             down: Arc::default(),
             reads: Arc::default(),
             ahead: Arc::default(),
+            before_commit: Arc::new(Mutex::new(Box::new(|| {}))),
             after_claim: Arc::new(Mutex::new(Box::new(|| false))),
             before_claim: Arc::new(Mutex::new(Box::new(|| false))),
             durable: Arc::default(),
@@ -270,6 +274,11 @@ impl Shaky {
     /// From now on, until the next call.
     pub fn before_claim(&self, called: impl FnMut() -> bool + Send + 'static) {
         *self.before_claim.lock().unwrap() = Box::new(called);
+    }
+
+    /// From now on, until the next call.
+    pub fn before_commit(&self, called: impl FnMut() + Send + 'static) {
+        *self.before_commit.lock().unwrap() = Box::new(called);
     }
 
     fn is_durable(&self, name: &Name, record: &[u8]) {
@@ -307,6 +316,9 @@ impl AsyncStore for Shaky {
         let ahead = self.ahead.load(Ordering::SeqCst);
         Box::pin(self.up(async move { Ok(now.saturating_add_signed(ahead)) }))
     }
+    fn writer(&self) -> u64 {
+        self.store.writer()
+    }
     fn load<'a>(&'a self, name: &'a Name) -> Pending<'a, Option<Loaded>> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         Box::pin(self.up(self.store.load(name)))
@@ -334,6 +346,7 @@ impl AsyncStore for Shaky {
     fn commit<'a>(&'a self, now: u64, lease: &'a Lease, write: Write<'a>, then: Then) -> Pending<'a, Commit> {
         let commit = self.up(self.store.commit(now, lease, write, then));
         Box::pin(async move {
+            (self.before_commit.lock().unwrap())();
             let committed = commit.await?;
             if matches!(committed, Commit::Committed { .. }) {
                 self.is_durable(lease.name(), write.record);

@@ -35,6 +35,10 @@ impl AsyncStore for Postgres {
         patiently!(self, "read its clock", self.try_clock(now))
     }
 
+    fn writer(&self) -> u64 {
+        self.writer.cast_unsigned()
+    }
+
     fn load<'a>(&'a self, name: &'a Name) -> Pending<'a, Option<Loaded>> {
         patiently!(self, "load a record", self.try_load(name))
     }
@@ -463,8 +467,8 @@ impl Postgres {
         let (generation, revision) = (number(row, "generation")?, revision(row)?);
         let sealed: &[u8] = row.try_get("sealed")?;
         let record = seal::open_record(&self.ring, &self.place, name, generation, revision, sealed)?;
-        let written_here = row.try_get::<_, Option<i64>>("writer")? == Some(self.writer);
-        Ok(Loaded { record, generation, revision, due_at: due_at(row)?, written_here })
+        let written_by = row.try_get::<_, Option<i64>>("writer")?.map(i64::cast_unsigned);
+        Ok(Loaded { record, generation, revision, due_at: due_at(row)?, written_by })
     }
 
     fn sealed(&self, name: &Name, generation: u64, revision: u32, record: &[u8]) -> Result<Vec<u8>, Fail> {

@@ -29,6 +29,10 @@ impl Store for Sqlite {
         Ok(now)
     }
 
+    fn writer(&self) -> u64 {
+        self.writer.cast_unsigned()
+    }
+
     fn load(&self, name: &Name) -> Result<Option<Loaded>, Error> {
         self.read("load a record", |connection| {
             find(connection, name)?.map(|found| self.opened(name, found)).transpose()
@@ -264,8 +268,8 @@ impl Sqlite {
     fn opened(&self, name: &Name, row: Found) -> Result<Loaded, Fail> {
         let Found { generation, revision, due_at, writer, sealed, .. } = row;
         let record = seal::open_record(&self.ring, &self.place, name, generation, revision, &sealed)?;
-        let written_here = writer == Some(self.writer);
-        Ok(Loaded { record, generation, revision, due_at, written_here })
+        let written_by = writer.map(i64::cast_unsigned);
+        Ok(Loaded { record, generation, revision, due_at, written_by })
     }
 
     fn write_record(

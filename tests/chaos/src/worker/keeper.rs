@@ -7,14 +7,15 @@
 //! Its scheduler looks once a minute, which over months of virtual time nobody could wait for. So it is asked to look when the row is
 //! due, and when the process starts.
 
-use std::path::PathBuf;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use evergrant::{App, Http, Provider, Time};
-use evergrant_keeper::{AccessToken, Carrier, Clock, Error, Keeper, Options};
+use evergrant_keeper::{Carrier, Clock, Error, Keeper, Options};
 use evergrant_ureq::{Client, Reply};
 use evergrant_vault::{
     AsyncStore, Claim, Commit, Due, Error as StoreError, Fingerprint, KeyUse, Keyring, Keys, Lease, Loaded,
@@ -26,12 +27,17 @@ use tokio::time::Instant;
 
 use super::port::{Ask, Port};
 use super::{Done, Place, fingerprint_of};
-use crate::app::SEALING_KEY;
+use crate::app::{SEALING_KEY, keys, provider};
+use crate::backdoor::{SPILL, VAULT};
 
 /// The scheduler's longest sleep.
 const WAKE_SECONDS: u64 = 60;
 /// A row that is due, and of which nothing could be made, is looked at again so much later: the harness wakes nobody for ever.
 const AGAIN_SECONDS: u64 = 300;
+/// While something is under way, the worker looks so often at the least whether it has come to its end.
+const PAUSE_MOST_SECONDS: u64 = 16;
+/// More rows than a store has here.
+const ROWS_MOST: usize = 100;
 /// The harness is told of so much time in one piece, where nobody else asks before.
 const PIECE_SECONDS: u64 = 60;
 
@@ -46,46 +52,52 @@ fn ring() -> Result<Keys<'static>, String> {
 pub(super) struct Worker {
     port: &'static Port,
     provider: &'static Provider<'static>,
-    place: Place,
-    number: String,
+    store: Arc<dyn Store>,
+    /// The store's server has a clock of its own.
+    has_clock: bool,
+    /// Of this worker, in all its lives: what one of them has spilled the next one takes up.
+    spill: PathBuf,
+    number: u64,
     http: evergrant_reqwest::Client,
     life: Option<Life>,
 }
 
-/// A store, and where it and what is spilled lie.
-type Opened = (Box<dyn Store>, Option<[PathBuf; 2]>);
-
-/// A keeper, on a store that belongs to this grant alone: episodes all begin at the same time, and a sweep would find those before.
+/// A keeper. The store lives longer: the harness empties it between two episodes.
 struct Life {
-    realm: String,
+    /// All that it keeps, with commas between them.
+    realms: String,
     runtime: Runtime,
     pace: Arc<Pace>,
     store: Arc<Gated>,
     keeper: Keeper,
-    files: Option<[PathBuf; 2]>,
+    /// As the harness was told it.
+    held_since: Cell<Option<Time>>,
 }
 
 impl Worker {
-    pub(super) fn new(port: &'static Port, authority: &str, place: Place) -> Result<Self, String> {
-        let provider = super::evergrant::provider(Box::leak(authority.to_owned().into_boxed_str()));
+    pub(super) fn new(
+        port: &'static Port,
+        authority: &str,
+        place: &Place,
+        folder: &Path,
+    ) -> Result<Self, String> {
+        let provider = provider(Box::leak(authority.to_owned().into_boxed_str()));
         // …/w<worker>.<life>/token
         let number = authority.split("/w").last().and_then(|rest| rest.split('.').next()).unwrap_or("0");
         // It is asked for, and replaced by the carrier.
         let http = evergrant_reqwest::Client::new(evergrant_reqwest::Options::default()).map_err(told)?;
-        let number = number.to_owned();
-        Ok(Self { port, provider: Box::leak(Box::new(provider)), place, number, http, life: None })
+        let spill = folder.join(SPILL).join(number);
+        let number = number.parse().unwrap_or(0);
+        let has_clock = matches!(place, Place::Postgres { .. });
+        let (store, provider) = (open(place)?, Box::leak(Box::new(provider)));
+        Ok(Self { port, provider, store, has_clock, spill, number, http, life: None })
     }
 
     pub(super) fn carry_out(&mut self, ask: &Ask) -> Done {
-        let (Ask::Use(realm) | Ask::Tick(realm) | Ask::Callback { realm, .. }) = ask;
-        if self.life.as_ref().is_none_or(|life| life.realm != *realm) {
-            if let Some(files) = self.life.take().and_then(|life| life.files) {
-                // Others may have been first.
-                files.iter().for_each(|path| {
-                    let _ = std::fs::remove_dir_all(path);
-                });
-            }
-            match self.begin(realm) {
+        let (Ask::Use(realms) | Ask::Tick(realms) | Ask::Callback { realm: realms, .. }) = ask;
+        if self.life.as_ref().is_none_or(|life| life.realms != *realms) {
+            self.life = None;
+            match self.begin(realms) {
                 Ok(life) => self.life = Some(life),
                 Err(why) => return Done { token: Err(why), due: None },
             }
@@ -96,47 +108,35 @@ impl Worker {
         }
     }
 
-    fn begin(&self, realm: &str) -> Result<Life, String> {
-        let app = App::new(self.provider, super::keys()).map_err(told)?;
-        let name =
-            Name::new(format!("{:08x}", app.fingerprint()), self.provider.name, realm).map_err(told)?;
+    fn begin(&self, realms: &str) -> Result<Life, String> {
+        let app = App::new(self.provider, keys()).map_err(told)?;
+        // There is nothing to hold where there is one grant, and gates are counted.
+        let ungated = (!realms.contains(',')).then(|| format!("keeper-{:08x}", app.fingerprint()));
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().map_err(told)?;
-        let (store, files) = self.open(realm)?;
-        let spill =
-            files.as_ref().map(|[_, folder]| Spill::open(folder, ring()?).map_err(told)).transpose()?;
         let pace = runtime.block_on(async { Arc::new(Pace::new(self.port)) });
-        let has_clock = matches!(self.place, Place::Postgres { .. });
-        let store = Arc::new(Gated { pace: Arc::clone(&pace), store, has_clock, name });
+        let (store, has_clock) = (Arc::clone(&self.store), self.has_clock);
+        let store = Arc::new(Gated { pace: Arc::clone(&pace), store, has_clock, ungated });
         let mut options = Options::default();
-        options.seed = Some(self.number.parse().unwrap_or(0));
-        let mut builder = Keeper::builder(app, Shared(Arc::clone(&store)), self.http.clone())
+        options.seed = Some(self.number);
+        let builder = Keeper::builder(app, Shared(Arc::clone(&store)), self.http.clone())
             .carrier(Wire { pace: Arc::clone(&pace), http: Client::new(evergrant_ureq::Options::default()) })
             .clock(Told(Arc::clone(&pace)))
+            .spill(Spill::open(&self.spill, ring()?).map_err(told)?)
             .options(options);
-        if let Some(spill) = spill {
-            builder = builder.spill(spill);
-        }
         let keeper = runtime.block_on(async { builder.start() }).map_err(told)?;
-        Ok(Life { realm: realm.to_owned(), runtime, pace, store, keeper, files })
+        Ok(Life { realms: realms.to_owned(), runtime, pace, store, keeper, held_since: Cell::default() })
     }
+}
 
-    fn open(&self, realm: &str) -> Result<Opened, String> {
-        match &self.place {
-            Place::Sqlite { folder } => {
-                let home = folder.join(realm);
-                std::fs::create_dir_all(&home).map_err(told)?;
-                let spill = folder.join(format!("{realm}-spill-{}", self.number));
-                let store = Sqlite::open(&home.join("vault.db"), ring()?).map_err(told)?;
-                Ok((Box::new(store), Some([home, spill])))
-            }
-            Place::Postgres { url, schema } => {
-                let mut options = PostgresOptions::default();
-                options.schema = format!("{schema}_{realm}");
-                options.connections = 1;
-                options.clock = evergrant_vault::Clock::Caller;
-                let store = OnRuntime::open(Postgres::open(url, ring()?, options)).map_err(told)?;
-                Ok((Box::new(store), None))
-            }
+fn open(place: &Place) -> Result<Arc<dyn Store>, String> {
+    match place {
+        Place::Sqlite { folder } => Ok(Arc::new(Sqlite::open(&folder.join(VAULT), ring()?).map_err(told)?)),
+        Place::Postgres { url, schema } => {
+            let mut options = PostgresOptions::default();
+            options.schema = schema.clone();
+            options.connections = 1;
+            options.clock = evergrant_vault::Clock::Caller;
+            Ok(Arc::new(OnRuntime::open(Postgres::open(url, ring()?, options)).map_err(told)?))
         }
     }
 }
@@ -147,7 +147,7 @@ impl Life {
         let token = self.runtime.block_on(async {
             self.pace.catch_up().await;
             match ask {
-                Ask::Use(_) => self.token().await.map(|token| fingerprint_of(token.expose())),
+                Ask::Use(_) => self.tokens().await,
                 Ask::Callback { query, .. } => self.callback(query).await,
                 Ask::Tick(_) => {
                     self.look().await;
@@ -155,33 +155,74 @@ impl Life {
                 }
             }
         });
+        self.tell_hold();
         Done { token, due: self.due() }
     }
 
-    async fn token(&self) -> Result<AccessToken, String> {
-        let first = self.keeper.access_token(&self.realm).await;
-        let waited = self.rest().await;
-        match first {
-            // It was told so while the keeper went on.
-            Err(_) if waited => {
-                let second = self.keeper.access_token(&self.realm).await;
-                self.rest().await;
-                second.map_err(told)
-            }
-            first => first.map_err(told),
+    /// Of all grants at once.
+    async fn tokens(&self) -> Result<String, String> {
+        let realms: Vec<&str> = self.realms.split(',').collect();
+        let [realm] = realms[..] else {
+            let said = self.demand(&realms).await.into_iter().map(|token| match token {
+                Ok(fingerprint) => fingerprint,
+                Err(why) => format!("!{}", why.replace(',', ";").replace(' ', "_")),
+            });
+            return Ok(said.collect::<Vec<_>>().join(","));
+        };
+        self.token(realm).await
+    }
+
+    async fn token(&self, realm: &str) -> Result<String, String> {
+        self.demand(&[realm]).await.pop().unwrap_or_else(|| Err("nothing came of it".into()))
+    }
+
+    async fn demand(&self, realms: &[&str]) -> Vec<Result<String, String>> {
+        let mut said = self.demand_once(realms).await;
+        // Some were told so while the keeper went on.
+        if self.rest().await && said.iter().any(Result::is_err) {
+            let again: Vec<&str> =
+                realms.iter().zip(&said).filter(|(_, said)| said.is_err()).map(|(realm, _)| *realm).collect();
+            let mut second = self.demand_once(&again).await.into_iter();
+            said.iter_mut().filter(|said| said.is_err()).for_each(|said| {
+                if let Some(second) = second.next() {
+                    *said = second;
+                }
+            });
+            self.rest().await;
         }
+        said
+    }
+
+    async fn demand_once(&self, realms: &[&str]) -> Vec<Result<String, String>> {
+        let asks = realms.iter().map(|realm| {
+            let (keeper, realm) = (self.keeper.clone(), (*realm).to_owned());
+            tokio::spawn(async move { keeper.access_token(&realm).await })
+        });
+        let mut said = Vec::new();
+        for ask in asks.collect::<Vec<_>>() {
+            let token = ask.await.map_err(told).and_then(|token| token.map_err(told));
+            said.push(token.map(|token| fingerprint_of(token.expose())));
+        }
+        said
     }
 
     async fn callback(&self, query: &str) -> Result<String, String> {
         let linked = self.keeper.callback(query, b"").await;
         self.rest().await;
+        let realm = super::parameter(query, "realmId");
         match linked {
-            Ok(linked) if linked.realm != self.realm => Err("linked to another company".into()),
-            Ok(_) => self.token().await.map(|token| fingerprint_of(token.expose())),
-            Err(error @ Error::NotStored(_)) => {
-                self.token().await.map(|t| fingerprint_of(t.expose())).map_err(|_| told(error))
-            }
+            Ok(linked) if linked.realm != realm => Err("linked to another company".into()),
+            Ok(_) => self.token(&realm).await,
+            Err(error @ Error::NotStored(_)) => self.token(&realm).await.map_err(|_| told(error)),
             Err(error) => Err(told(error)),
+        }
+    }
+
+    /// The harness counts holds.
+    fn tell_hold(&self) {
+        let since = self.keeper.status().held_since;
+        if let (Some(since), true) = (since, self.held_since.replace(since) != since) {
+            self.pace.port.say(&format!("hold {}", since.unix()));
         }
     }
 
@@ -201,6 +242,7 @@ impl Life {
     /// Until nothing is under way. Says whether it had to wait.
     async fn rest(&self) -> bool {
         let mut waited = false;
+        let mut pause = 1;
         loop {
             // Time passes only where nothing can run.
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -212,16 +254,17 @@ impl Life {
             if self.pace.debt() >= PIECE_SECONDS {
                 self.pace.settle().await;
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            pause = (pause * 2).min(PAUSE_MOST_SECONDS);
         }
     }
 
-    /// When the scheduler is to find the row.
+    /// When the scheduler is to find a row.
     fn due(&self) -> Option<u64> {
         let port = self.pace.port;
-        match self.store.store.load(&self.store.name) {
-            Ok(row) => {
-                let at = row?.due_at?;
+        match self.store.store.list(None, ROWS_MOST) {
+            Ok(rows) => {
+                let at = rows.iter().filter_map(|row| row.due_at).min()?;
                 let wait = match at.saturating_sub(self.store.now(port.own())) {
                     0 => AGAIN_SECONDS,
                     ahead => ahead.max(WAKE_SECONDS),
@@ -298,10 +341,9 @@ impl Carrier for Wire {
     fn carry_out<'a>(&'a self, http: &'a Http<'a>) -> Pin<Box<dyn Future<Output = Reply> + Send + 'a>> {
         Box::pin(async move {
             self.pace.settle().await;
-            // The whole process is one thread: it stands still until the answer is there, or its time is up.
-            let reply = self.http.carry_out(http);
-            self.pace.catch_up().await;
-            reply
+            // The whole process is one thread: it stands still until the answer is there, or its time is up. What has come is taken
+            // before any clock is looked at, as a process does that stood still with the answer in its socket.
+            self.http.carry_out(http)
         })
     }
 }
@@ -311,11 +353,11 @@ impl Carrier for Wire {
 /// A store with a gate on both sides of each verb.
 struct Gated {
     pace: Arc<Pace>,
-    store: Box<dyn Store>,
-    /// The store's server has a clock of its own.
+    store: Arc<dyn Store>,
+    /// As the worker has it.
     has_clock: bool,
-    /// The row that this is about.
-    name: Name,
+    /// Rows of this app have no gates.
+    ungated: Option<String>,
 }
 
 impl Gated {
@@ -333,15 +375,14 @@ impl Gated {
         let done = if gated {
             self.pace.port.verb(what, || StoreError::CutOff, || verb(self.store.as_ref()))
         } else {
-            verb(self.store.as_ref())
+            self.pace.port.verb_without_gates(|| StoreError::CutOff, || verb(self.store.as_ref()))
         };
         self.pace.catch_up().await;
         done
     }
 
-    /// The hold's row has no gates: there is one grant only, so it says nothing, and gates are counted.
-    fn is_it(&self, name: &Name) -> bool {
-        name.app() == self.name.app()
+    fn has_gates(&self, name: &Name) -> bool {
+        self.ungated.as_deref() != Some(name.app())
     }
 }
 
@@ -349,11 +390,19 @@ struct Shared(Arc<Gated>);
 
 impl AsyncStore for Shared {
     fn clock(&self, now: u64) -> Pending<'_, u64> {
-        Box::pin(async move { Ok(if self.0.has_clock { self.0.pace.reckoned() } else { now }) })
+        let Gated { pace, has_clock, .. } = self.0.as_ref();
+        Box::pin(async move {
+            let read = || Ok(if *has_clock { pace.reckoned() } else { now });
+            pace.port.verb_without_gates(|| StoreError::CutOff, read)
+        })
+    }
+
+    fn writer(&self) -> u64 {
+        self.0.store.writer()
     }
 
     fn load<'a>(&'a self, name: &'a Name) -> Pending<'a, Option<Loaded>> {
-        Box::pin(self.0.verb("load", self.0.is_it(name), move |store| store.load(name)))
+        Box::pin(self.0.verb("load", self.0.has_gates(name), move |store| store.load(name)))
     }
 
     fn claim<'a>(
@@ -364,19 +413,19 @@ impl AsyncStore for Shared {
         lease_seconds: u32,
         intent: Write<'a>,
     ) -> Pending<'a, Claim> {
-        Box::pin(self.0.verb("claim", self.0.is_it(name), move |store| {
+        Box::pin(self.0.verb("claim", self.0.has_gates(name), move |store| {
             store.claim(self.0.now(now), name, expected, lease_seconds, intent)
         }))
     }
 
     fn commit<'a>(&'a self, now: u64, lease: &'a Lease, write: Write<'a>, then: Then) -> Pending<'a, Commit> {
-        Box::pin(self.0.verb("commit", self.0.is_it(lease.name()), move |store| {
+        Box::pin(self.0.verb("commit", self.0.has_gates(lease.name()), move |store| {
             store.commit(self.0.now(now), lease, write, then)
         }))
     }
 
     fn release<'a>(&'a self, lease: &'a Lease) -> Pending<'a, ()> {
-        Box::pin(self.0.verb("release", self.0.is_it(lease.name()), move |store| store.release(lease)))
+        Box::pin(self.0.verb("release", self.0.has_gates(lease.name()), move |store| store.release(lease)))
     }
 
     fn remove<'a>(&'a self, lease: &'a Lease) -> Pending<'a, Removal> {

@@ -1,15 +1,15 @@
 //! The other end: a process of the fleet, of whichever client.
 
-mod evergrant;
 mod huskarl;
 mod keeper;
 mod plain;
 mod port;
 mod tables;
 
+use std::path::Path;
+
 use evergrant_emulator::authority::Fingerprint;
 
-pub(crate) use self::evergrant::keys;
 pub(crate) use self::tables::{Place, Row, Tables};
 use plain::Way;
 use port::{Ask, Port};
@@ -45,19 +45,14 @@ fn parameter(query: &str, name: &str) -> String {
 ///
 /// # Errors
 /// The store cannot be opened, or there is no such client.
-pub fn serve(client: &str, store: &str, schema: &str, authority: &str) -> Result<(), String> {
+pub fn serve(client: &str, store: &str, folder: &Path, schema: &str, authority: &str) -> Result<(), String> {
     // For as long as the process lives: what a client holds of it must not be borrowed.
     let port: &'static Port = Box::leak(Box::default());
-    let place = place_of(store, schema);
+    let place = Place::of(store, folder, schema);
     let plain = |way| plain::Worker::new(port, authority, &place, way);
     match client {
-        "evergrant" => {
-            let provider = evergrant::provider(authority);
-            let worker = evergrant::Worker::new(port, &provider, &place)?;
-            answer(port, |ask| worker.carry_out(ask));
-        }
         "keeper" => {
-            let mut worker = keeper::Worker::new(port, authority, place)?;
+            let mut worker = keeper::Worker::new(port, authority, &place, folder)?;
             answer(port, |ask| worker.carry_out(ask));
         }
         "no-lock" => serve_plain(port, &plain(Way::NoLock)?),
@@ -82,21 +77,5 @@ fn answer(port: &Port, mut carry_out: impl FnMut(&Ask) -> Done) {
     while let Some(ask) = port.asked() {
         let done = carry_out(&ask);
         port.say(&done.line());
-    }
-}
-
-/// The baselines' tables, for a client that has no driver of its own.
-///
-/// # Errors
-/// They cannot be opened.
-pub(crate) fn open_tables(store: &str, schema: &str) -> Result<Tables, String> {
-    Tables::open(&place_of(store, schema))
-}
-
-fn place_of(store: &str, schema: &str) -> Place {
-    if store.starts_with("postgres://") {
-        Place::Postgres { url: store.into(), schema: schema.into() }
-    } else {
-        Place::Sqlite { folder: store.into() }
     }
 }

@@ -7,14 +7,20 @@
 //! | `callback <time> <own time> <gated> <realm> <query>` | the redirect of a consent came |
 //! | `go`, `fail`, `done-fail` `<time> <own time> <gated>` | how it goes on at a gate |
 //!
+//! `<gated>` is 0 where the worker is to stand still at no gate, 1 where it is, and 2 where the store is down besides.
+//!
 //! | From the worker | Meaning |
 //! | --- | --- |
 //! | `ready` | it can be asked |
 //! | `gate <name>` | it stands before or after a verb of the store |
 //! | `sleep <seconds>` | it wants to wait |
+//! | `hold <time>` | many refusals are an outage to it, since then |
 //! | `ok <fingerprint> <due>` | it hands out that access token; and wants a `tick` then (Unix seconds of its own clock, or `-`) |
 //! | `ok - <due>` | it was woken, and hands out nothing |
 //! | `err <due> <why>` | it has none to hand out |
+//!
+//! `<realm>` is all the realms of the episode, with commas between them; only a keeper is asked for several. What became of each then
+//! stands between commas as well: a fingerprint, or `!` and why there is none.
 
 use std::io::{self, BufRead, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -47,6 +53,7 @@ struct Told {
     /// This machine's clock.
     own: u64,
     gated: bool,
+    is_down: bool,
 }
 
 impl Port {
@@ -100,7 +107,7 @@ impl Port {
     fn set<'w>(&self, words: &mut impl Iterator<Item = &'w str>) -> Option<()> {
         let mut number = || words.next()?.parse().ok();
         let (truth, own, gated): (u64, u64, u64) = (number()?, number()?, number()?);
-        *self.told() = Told { truth, own, gated: gated == 1 };
+        *self.told() = Told { truth, own, gated: gated > 0, is_down: gated == 2 };
         Some(())
     }
 
@@ -129,6 +136,15 @@ impl Port {
     pub(super) fn sleep(&self, seconds: u64) {
         self.say(&format!("sleep {}", seconds.max(1)));
         self.wait();
+    }
+
+    /// A verb of the store that has no gates.
+    pub(super) fn verb_without_gates<T, E>(
+        &self,
+        down: impl FnOnce() -> E,
+        carry_out: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        if self.told().is_down { Err(down()) } else { carry_out() }
     }
 
     /// A verb of the store, between two gates.

@@ -1,6 +1,5 @@
 //! The store of the baselines: one row for each grant, as most programs have it. Each verb is one durable statement.
 
-use std::cell::RefCell;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -24,7 +23,18 @@ pub(crate) enum Place {
 
 pub(crate) enum Tables {
     Sqlite(Box<Connection>),
-    Postgres { runtime: Box<Runtime>, client: Box<RefCell<Client>> },
+    Postgres { runtime: Box<Runtime>, client: Box<Client> },
+}
+
+impl Place {
+    /// `postgres://…`, or SQLite in that folder.
+    pub(crate) fn of(store: &str, folder: &Path, schema: &str) -> Self {
+        if store.starts_with("postgres://") {
+            Self::Postgres { url: store.into(), schema: schema.into() }
+        } else {
+            Self::Sqlite { folder: folder.into() }
+        }
+    }
 }
 
 type Result<T> = std::result::Result<T, String>;
@@ -81,7 +91,7 @@ impl Tables {
             client.batch_execute(&open).await.map_err(told)?;
             Ok::<_, String>(client)
         })?;
-        Ok(Self::Postgres { runtime: Box::new(runtime), client: Box::new(RefCell::new(client)) })
+        Ok(Self::Postgres { runtime: Box::new(runtime), client: Box::new(client) })
     }
 
     pub(crate) fn get(&self, realm: &str) -> Result<Option<Row>> {
@@ -96,7 +106,7 @@ impl Tables {
                 })
                 .map_err(told),
             Self::Postgres { runtime, client } => {
-                let found = runtime.block_on(client.borrow().query_opt(GET, &[&realm])).map_err(told)?;
+                let found = wait(runtime, client.query_opt(GET, &[&realm])).map_err(told)?;
                 Ok(found.map(|row| Row { access: row.get(0), refresh: row.get(1), access_until: row.get(2) }))
             }
         }
@@ -109,12 +119,11 @@ impl Tables {
                 .and_then(|mut put| put.execute(params![realm, row.access, row.refresh, row.access_until]))
                 .map(|_| ())
                 .map_err(told),
-            Self::Postgres { runtime, client } => runtime
-                .block_on(
-                    client.borrow().execute(PUT, &[&realm, &row.access, &row.refresh, &row.access_until]),
-                )
-                .map(|_| ())
-                .map_err(told),
+            Self::Postgres { runtime, client } => {
+                wait(runtime, client.execute(PUT, &[&realm, &row.access, &row.refresh, &row.access_until]))
+                    .map(|_| ())
+                    .map_err(told)
+            }
         }
     }
 
@@ -128,13 +137,11 @@ impl Tables {
                 })
                 .map(|count| count as u64)
                 .map_err(told)?,
-            Self::Postgres { runtime, client } => runtime
-                .block_on(
-                    client
-                        .borrow()
-                        .execute(REPLACE, &[&realm, &row.access, &row.refresh, &row.access_until, &before]),
-                )
-                .map_err(told)?,
+            Self::Postgres { runtime, client } => wait(
+                runtime,
+                client.execute(REPLACE, &[&realm, &row.access, &row.refresh, &row.access_until, &before]),
+            )
+            .map_err(told)?,
         };
         Ok(count == 1)
     }
@@ -143,7 +150,7 @@ impl Tables {
         match self {
             Self::Sqlite(connection) => connection.execute(DELETE, [realm]).map(|_| ()).map_err(told),
             Self::Postgres { runtime, client } => {
-                runtime.block_on(client.borrow().execute(DELETE, &[&realm])).map(|_| ()).map_err(told)
+                wait(runtime, client.execute(DELETE, &[&realm])).map(|_| ()).map_err(told)
             }
         }
     }
@@ -156,9 +163,9 @@ impl Tables {
                 .and_then(|mut lock| lock.execute(params![realm, owner, until, now]))
                 .map(|count| count as u64)
                 .map_err(told)?,
-            Self::Postgres { runtime, client } => runtime
-                .block_on(client.borrow().execute(LOCK, &[&realm, &owner, &until, &now]))
-                .map_err(told)?,
+            Self::Postgres { runtime, client } => {
+                wait(runtime, client.execute(LOCK, &[&realm, &owner, &until, &now])).map_err(told)?
+            }
         };
         Ok(count == 1)
     }
@@ -167,10 +174,16 @@ impl Tables {
         match self {
             Self::Sqlite(connection) => connection.execute(UNLOCK, [realm, owner]).map(|_| ()).map_err(told),
             Self::Postgres { runtime, client } => {
-                runtime.block_on(client.borrow().execute(UNLOCK, &[&realm, &owner])).map(|_| ()).map_err(told)
+                wait(runtime, client.execute(UNLOCK, &[&realm, &owner])).map(|_| ()).map_err(told)
             }
         }
     }
+}
+
+/// On a thread of its own: the caller's may be another runtime's, which must not be blocked from within.
+fn wait<T: Send>(runtime: &Runtime, verb: impl Future<Output = T> + Send) -> T {
+    let done = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(verb)).join());
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// SQLite numbers `$1` by where it first stands, and `?1` by its number.
