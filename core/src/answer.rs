@@ -442,7 +442,50 @@ impl Iterator for Unescape<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_visible;
+    extern crate std;
+
+    use super::{Answer, is_visible};
+
+    /// Each member goes where its name says, and one of any other name nowhere.
+    #[test]
+    fn a_member_is_read_as_what_it_is_called_and_as_nothing_else() {
+        let named = [
+            ("access_token", [true, false, false, false, false, false, false]),
+            ("refresh_token", [false, true, false, false, false, false, false]),
+            ("token_type", [false, false, true, false, false, false, false]),
+            ("scope", [false, false, false, true, false, false, false]),
+            ("id_token", [false, false, false, false, true, false, false]),
+            ("error", [false, false, false, false, false, true, false]),
+            ("error_description", [false, false, false, false, false, false, true]),
+            ("error_uri", [false; 7]),
+            ("Access_Token", [false; 7]),
+        ];
+        for (name, expected) in named {
+            let body = [br#"{""#, name.as_bytes(), br#"":"x"}"#].concat();
+            let answer = Answer::scan(&body, "rolling", "hard");
+            let texts = [
+                answer.access_token,
+                answer.refresh_token,
+                answer.token_type,
+                answer.scope,
+                answer.id_token,
+                answer.error,
+                answer.error_description,
+            ];
+            assert_eq!(texts.map(|text| text.is_some_and(|text| text.is("x"))), expected, "{name}");
+        }
+        for (name, expected) in [
+            ("expires_in", [Some(7), None, None]),
+            ("rolling", [None, Some(7), None]),
+            ("hard", [None, None, Some(7)]),
+            ("other", [None; 3]),
+        ] {
+            let body = [br#"{""#, name.as_bytes(), br#"":7}"#].concat();
+            let answer = Answer::scan(&body, "rolling", "hard");
+            let numbers = [answer.expires_in, answer.refresh_expires_in, answer.hard_expires_in];
+            assert_eq!(numbers, expected, "{name}");
+        }
+    }
 
     #[test]
     fn visible_means_no_space_and_no_line_end() {

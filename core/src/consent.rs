@@ -271,3 +271,39 @@ pub(crate) fn write_url<'b>(
     }
     out.finish(Field::Buffer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{CARRY_MOST, SIGNED_TEXT_MOST, SignedAsk, signed_url};
+    use crate::{App, ClientSecret, Keys, Provider, Scopes, StateKey, Time};
+
+    /// The longest `state` leaves of its room what padding would take, and no more.
+    #[test]
+    fn the_longest_signed_state_fills_its_room() {
+        const URI: &str = "https://app.example/cb";
+        let keys = Keys {
+            client_id: "client",
+            client_secret: ClientSecret::new("secret"),
+            redirect_uris: &[URI],
+            further_scopes: &[],
+            state_key: Some(StateKey::new(&[9; 32])),
+        };
+        let app = App::new(&Provider::INTUIT_SANDBOX, keys).unwrap();
+        let carry = [b'c'; CARRY_MOST];
+        let ask = SignedAsk {
+            redirect_uri: URI,
+            scopes: Scopes::OPENID,
+            random: [1; 16],
+            carry: &carry,
+            binding: &[],
+        };
+        let mut buffer = [0; 1_000];
+        let url = signed_url(&app, Time::from_unix(1_800_000_000), &ask, &mut buffer).unwrap();
+        let state = url.rsplit_once("state=").unwrap().1;
+        assert!(
+            (0..4).contains(&SIGNED_TEXT_MOST.wrapping_sub(state.len())),
+            "{} of {SIGNED_TEXT_MOST}",
+            state.len()
+        );
+    }
+}

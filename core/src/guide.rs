@@ -9,6 +9,7 @@
 //! - [`rules`]: each rule of the FAQ, where it is obeyed, where it is tested, and the break that its test catches
 //! - [`diagram`] and [`transitions`]: every event on every phase
 //! - [`model`]: what was searched whole, what was fuzzed, and what neither covers
+//! - [`mutants`]: small changes to the code, and the tests that see them
 //! - [`mod@bench`]: what it costs, beside what else one would take
 
 #![doc = include_str!("guide/index.md")]
@@ -42,6 +43,9 @@ pub mod transitions {}
 
 #[doc = include_str!("guide/model.md")]
 pub mod model {}
+
+#[doc = include_str!("guide/mutants.md")]
+pub mod mutants {}
 
 #[doc = include_str!("guide/bench.md")]
 pub mod bench {}

@@ -215,3 +215,35 @@ impl Provider<'static> {
         loopback_http: false,
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{FOREVER, LocalRedirects, Policy, Provider};
+
+    /// What one environment of Intuit's shares with the other, and what it must not (wire-facts section 2).
+    #[test]
+    fn intuits_environments_differ_in_their_hosts_alone() {
+        let (sandbox, production) = (Provider::INTUIT_SANDBOX, Provider::INTUIT_PRODUCTION);
+        assert_eq!((sandbox.name, production.name), ("intuit-sandbox", "intuit-production"));
+        for (there, here) in [
+            (sandbox.userinfo_endpoint, production.userinfo_endpoint),
+            (sandbox.discovery, production.discovery),
+            (sandbox.api, production.api),
+        ] {
+            assert!(there.starts_with("https://") && here.starts_with("https://"));
+            assert!(there.contains("sandbox") && !here.contains("sandbox"), "{there} {here}");
+        }
+        assert_eq!(sandbox.local_redirects, LocalRedirects::Localhost);
+        assert_eq!(production.local_redirects, LocalRedirects::None);
+        assert_eq!(sandbox.policy, production.policy);
+        // Two weeks.
+        assert_eq!(sandbox.policy.renew_ahead, 1_209_600);
+    }
+
+    /// RFC 6749 alone: the first refusal is final, no token is sent twice, nothing is known of an end that no answer named.
+    #[test]
+    fn the_strict_one_believes_at_once_and_repeats_nothing() {
+        let Policy { replay_for, refusals, refresh_for, hard_for, .. } = Provider::STRICT.policy;
+        assert_eq!((replay_for, refusals, refresh_for, hard_for), (0, 1, 2_592_000, FOREVER));
+    }
+}

@@ -950,3 +950,40 @@ fn granted(app: &App<'_>, asked: Scopes, scope: Option<Text<'_>>) -> Scopes {
     let both = asked.within(named);
     if both.is_empty() { asked } else { both }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::string::String;
+
+    use super::Session;
+    use crate::error::{Field, RecordError, TooLong};
+    use crate::{App, ClientSecret, Keys, Provider, Record};
+
+    /// What is refused is refused before anything is taken, at the first digit that has no room.
+    #[test]
+    fn a_realm_is_taken_up_to_its_room() {
+        let keys = Keys {
+            client_id: "client",
+            client_secret: ClientSecret::new("secret"),
+            redirect_uris: &["https://app.example/cb"],
+            further_scopes: &[],
+            state_key: None,
+        };
+        let app = App::new(&Provider::INTUIT_SANDBOX, keys).unwrap();
+        let session: Session = Session::new(&app);
+        for length in [1, 19, 20, 21, 40] {
+            let realm: String = "1234567890".chars().cycle().take(length).collect();
+            let mut buffer = [0; 1_000];
+            let text = Record { realm: &realm, ..session.record(&app) }.write(&mut buffer).unwrap();
+            let record = Record::read(text).unwrap();
+            let restored = Session::<64, 64, 64>::restore(&app, &record);
+            if length <= 20 {
+                assert_eq!(restored.unwrap().realm(), realm);
+            } else {
+                let too_long = TooLong { field: Field::Realm, needed: length, capacity: 20 };
+                assert_eq!(restored.err(), Some(RecordError::TooLong(too_long)));
+            }
+        }
+    }
+}

@@ -108,7 +108,11 @@ fn days_since_1970(year: u32, month: u32, day: u32) -> Option<u32> {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests {
+    extern crate std;
+    use std::format;
+
     use super::Time;
 
     #[test]
@@ -117,10 +121,22 @@ mod tests {
         assert_eq!(Time::from_http_date("Thu, 29 Feb 2024 00:00:00 GMT"), Some(Time(1_709_164_800)));
         assert_eq!(Time::from_http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Time(0)));
         assert_eq!(Time::from_http_date("Fri, 31 Dec 9999 23:59:60 GMT"), Some(Time::END));
+        assert_eq!(Time::from_http_date("Sat, 31 Dec 2016 23:59:60 GMT"), Some(Time(1_483_228_800)));
         for wrong in [
             "",
             "120",
             "Sun, 06 Nov 1994 08:49:37 CET",
+            "Sun, 06 Nov 1994 08:49:37 GMT GMT",
+            "Sun, 06 Nov 1994 08:49:37:00 GMT",
+            "Sun, 06 Nov 1994 24:49:37 GMT",
+            "Sun, 06 Nov 1994 08:60:37 GMT",
+            "Sun, 06 Nov 1994 08:49:61 GMT",
+            "Sun, 06 Nov 1994 08:49 GMT",
+            "Sun, 06 Nov 94 08:49:37 GMT",
+            "Wed, 31 Dec 1969 23:59:59 GMT",
+            "Sun, 00 Nov 1994 08:49:37 GMT",
+            "Sun, 32 Nov 1994 08:49:37 GMT",
+            "Sun, +6 Nov 1994 08:49:37 GMT",
             "Sun, 6 Nov 1994 08:49:37 GMT",
             "Sun, 06 anF 1994 08:49:37 GMT",
         ] {
@@ -128,9 +144,44 @@ mod tests {
         }
     }
 
+    /// The first and the last day of each month, one behind the other as on the wall, until the end of time.
+    #[test]
+    fn each_month_of_the_calendar_follows_the_one_before() {
+        const NAMES: [&str; 12] =
+            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let mut before = 0;
+        for year in 1970..2106 {
+            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let february = if leap { 29 } else { 28 };
+            for (month, days) in NAMES.iter().zip([31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]) {
+                for day in [1, days] {
+                    let text = format!("Day, {day:02} {month} {year} 01:02:03 GMT");
+                    let midnight = before + (day - 1) * 86_400;
+                    assert_eq!(Time::from_http_date(&text), Some(Time(midnight + 3_723)), "{text}");
+                }
+                before += days * 86_400;
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_is_its_seconds_up_to_the_end_of_time() {
+        for seconds in [0, 1, 2, 1_800_000_000, u64::from(u32::MAX)] {
+            assert_eq!(
+                (Time::from_unix(seconds).unix(), Time::from_unix(seconds).is_unset()),
+                (seconds, seconds == 0)
+            );
+        }
+        assert_eq!(Time::from_unix(1 << 32), Time::END);
+        assert!(Time::EARLIEST.is_set() && !Time::EARLIEST.minus(1).is_set());
+    }
+
     #[test]
     fn sums_saturate_and_a_clock_that_stepped_back_counts_as_no_time() {
         assert_eq!(Time::from_unix(u64::MAX).plus(1), Time::END);
+        assert_eq!(Time(9).minus(5), Time(4));
+        assert_eq!(Time(5).minus(9), Time::UNSET);
+        assert_eq!(Time(9).since(Time(5)), 4);
         assert_eq!(Time(5).since(Time(9)), 0);
         assert_eq!(Time::END.since(Time(0)), u32::MAX);
     }

@@ -288,3 +288,77 @@ fn a_later_consent_is_not_lost_to_an_older_record() {
     save(&mut again, &app, now, effects);
     assert_eq!(again.access_token(now).unwrap().expose(), "AT9");
 }
+
+/// The callback of the consent that is pending: its `state`, and whatever else comes with it.
+fn callback(session: &Session, app: &App<'_>, with: &str) -> String {
+    let mut buffer = [0; 800];
+    let url = session.authorization_url(app, &mut buffer).unwrap();
+    let state = url.split("state=").nth(1).and_then(|rest| rest.split('&').next()).unwrap();
+    format!("{with}&state={state}")
+}
+
+/// A consent outlives the process that asked for it: its address, its `state` and its verifier are the stored ones (CSR-2,
+/// RED-5, RFC 7636).
+#[test]
+fn a_consent_survives_a_restart() {
+    const URIS: &[&str] = &["https://app.example/cb", "https://app.example/other"];
+    let provider = Provider { pkce: true, ..Provider::INTUIT_SANDBOX };
+    let app = App::new(&provider, Keys { redirect_uris: URIS, ..KEYS }).unwrap();
+    let mut asked: Session = Session::new(&app);
+    let random = std::array::from_fn(|at| u8::try_from(at).unwrap());
+    let ask = Ask { redirect_uri: URIS[1], scopes: Scopes::ACCOUNTING, random };
+    let effects = asked.handle(&app, START, Input::Ask(ask)).unwrap();
+    save(&mut asked, &app, START, effects);
+    let text = stored(&asked, &app);
+    let mut restored: Session = Session::restore(&app, &Record::read(&text).unwrap()).unwrap();
+    let urls = [&asked, &restored].map(|session| {
+        let mut buffer = [0; 800];
+        session.authorization_url(&app, &mut buffer).unwrap().to_owned()
+    });
+    assert_eq!(urls[0], urls[1]);
+    let bodies = [&mut asked, &mut restored].map(|session| {
+        let query = callback(session, &app, "code=C&realmId=123456789");
+        let effects = session.handle(&app, START, Input::Callback { text: &query, binding: &[] }).unwrap();
+        save(session, &app, START, effects);
+        let mut buffer = [0; 1_000];
+        let call = effects.send.unwrap();
+        session.request(&app, call).unwrap().write(&mut buffer).unwrap().body().to_owned()
+    });
+    assert_eq!(bodies[0], bodies[1]);
+    assert!(bodies[0].contains("redirect_uri=https%3A%2F%2Fapp.example%2Fother"), "{}", bodies[0]);
+    assert!(bodies[0].contains("&code_verifier="), "{}", bodies[0]);
+}
+
+/// CSR-2, CSR-5, SCO-4: a callback counts with its own `state` and this company alone, and a refusal by the user costs
+/// nothing.
+#[test]
+fn what_comes_back_from_a_wider_consent_is_judged_and_costs_nothing() {
+    let app = app();
+    let mut session = linked(&app);
+    let effects = session.handle(&app, START, Input::Ask(ASK)).unwrap();
+    save(&mut session, &app, START, effects);
+    let before = stored(&session, &app);
+    let forged = format!("code=C&realmId=123456789&state={}", "A".repeat(43));
+    let good = |with: &str| callback(&session, &app, with);
+    let refused = [
+        (forged, evergrant::CallbackError::StateMismatch),
+        (good("code=C"), evergrant::CallbackError::Realm),
+        (good("code=C&realmId=12x"), evergrant::CallbackError::Realm),
+        (good("code=C&realmId=987654321"), evergrant::CallbackError::OtherRealm),
+        (good("realmId=123456789"), evergrant::CallbackError::NeitherCodeNorError),
+        (good("code=C&error=access_denied"), evergrant::CallbackError::NeitherCodeNorError),
+    ];
+    let declined = good("error=access_denied");
+    for (text, why) in refused {
+        let taken = session.handle(&app, START, Input::Callback { text: &text, binding: &[] });
+        assert_eq!(taken, Err(Error::Callback(why)), "{text}");
+        assert_eq!(stored(&session, &app), before, "bit for bit (I7)");
+    }
+    let effects = session.handle(&app, START, Input::Callback { text: &declined, binding: &[] }).unwrap();
+    assert_eq!((effects.tell, effects.send), (Some(Tell::Declined), None));
+    save(&mut session, &app, START, effects);
+    assert_eq!(session.access_token(START).unwrap().expose(), "AT1");
+    // No consent is pending now, so nothing fits it any more.
+    let again = session.handle(&app, START, Input::Callback { text: &declined, binding: &[] });
+    assert_eq!(again, Err(Error::Refused(Refused::NoConsent)));
+}

@@ -135,7 +135,7 @@ impl Life {
         }
     }
 
-    async fn to_its_end(mut self, wanted: &[&str]) {
+    async fn until_the_end(mut self, wanted: &[&str]) {
         self.connect().await;
         let harms = [
             None,
@@ -178,7 +178,7 @@ async fn nothing_is_told_on_sqlite() {
     let [store, beside] = [0, 1].map(|_| OnThreads::new(open(KEY).unwrap()));
     let refused = open(OTHER_KEY).err().unwrap();
     writeln!(told().clone(), "{refused:?} {refused}").unwrap();
-    Life::new(emulator, store, beside).to_its_end(&["evergrant: told", "reqwest"]).await;
+    Life::new(emulator, store, beside).until_the_end(&["evergrant: told", "reqwest"]).await;
 }
 
 /// The driver logs each statement with its parameters: they are sealed.
@@ -201,5 +201,5 @@ async fn nothing_is_told_on_postgres() {
     }
     let mut life = Life::new(emulator, store, beside);
     life.secrets.extend([b"evergrant-test".to_vec(), b"canary-password".to_vec()]);
-    life.to_its_end(&["evergrant: told", "reqwest", "tokio_postgres"]).await;
+    life.until_the_end(&["evergrant: told", "reqwest", "tokio_postgres"]).await;
 }

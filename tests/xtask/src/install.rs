@@ -39,6 +39,15 @@ pub(crate) fn fuzzer() -> Result<(), String> {
     Ok(())
 }
 
+/// cargo-mutants.
+pub(crate) fn mutants() -> Result<(), String> {
+    if !succeeds("cargo", &["mutants", "--version"]) {
+        say("cargo-mutants is not there: installing it");
+        run(Command::new("cargo").args(["install", "cargo-mutants", "--locked"]))?;
+    }
+    Ok(())
+}
+
 /// PostgreSQL's server, which Debian keeps outside of the path.
 pub(crate) fn postgres() -> Result<(), String> {
     let in_its_folder = || {

@@ -4,8 +4,10 @@
 
 mod bench;
 mod device;
+mod fleet;
 mod fuzz;
 mod install;
+mod mutants;
 mod shell;
 mod suites;
 
@@ -25,6 +27,10 @@ Usage: cargo xtask <command>
   bench --check   core's instruction counts against tests/bench/recorded.txt
   bench --record  those counts, written anew
   fuzz [--seconds N] [TARGET…]  every fuzz target, or those named, ten minutes each; the guide's table
+  chaos [ARGUMENT…]       a million refreshes under harm on each store, beside other clients (tests/chaos/RESULTS.md)
+  rates                   what a keeper does in a second, beside the bare databases (adapters/keeper/OPERATING.md)
+  simulation [ARGUMENT…]  a million grants over ten years, with an outage of six hours and without (the same page)
+  mutants [--again] [--jobs N] [FILE…]  every small change to core's code, or to those files, is seen by a test, or explained
 
 Commands of their own, each with its figures in the guide (core/src/guide/rules.md, model.md):
   cargo test -p faq                            every rule, and the gate that finds one without a test
@@ -47,6 +53,10 @@ fn main() -> ExitCode {
         ["bench", "--check"] => bench::counts("check"),
         ["bench", "--record"] => bench::counts("record"),
         ["fuzz", arguments @ ..] => fuzz::fuzz(arguments),
+        ["chaos", arguments @ ..] => fleet::chaos(arguments),
+        ["rates"] => fleet::rates(),
+        ["simulation", arguments @ ..] => fleet::simulation(arguments),
+        ["mutants", arguments @ ..] => mutants::mutants(arguments),
         ["suites"] => {
             SUITES.iter().for_each(|suite| println!("{:<12} {}", suite.name, suite.about));
             Ok(())
@@ -90,9 +100,20 @@ fn run(suites: &[&Suite]) -> Result<(), String> {
     if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
 }
 
+/// The workspace, and what is built by other compilers or for other machines.
+const MANIFESTS: [&str; 6] = [
+    "Cargo.toml",
+    "fuzz/Cargo.toml",
+    "tests/bench/Cargo.toml",
+    "tests/firmware/Cargo.toml",
+    "tests/firmware/examples/Cargo.toml",
+    "tests/firmware/proof/Cargo.toml",
+];
+
 fn check() -> Result<(), String> {
-    shell::cargo(&["fmt", "--all", "--check"])?;
-    shell::cargo(&["fmt", "--manifest-path", "tests/bench/Cargo.toml", "--all", "--check"])?;
+    for manifest in MANIFESTS {
+        shell::cargo(&["fmt", "--manifest-path", manifest, "--all", "--check"])?;
+    }
     shell::cargo(&[
         "clippy",
         "--workspace",
