@@ -762,11 +762,11 @@ impl<'f> Episode<'f> {
             }
             Some((_, Outage::InvalidGrant)) => {
                 self.trace(|| format!("worker {worker}: is told invalid_grant, by an outage"));
-                request.refuse();
+                request.refuse(&self.told(worker));
             }
             Some((_, Outage::Unavailable)) => {
                 self.trace(|| format!("worker {worker}: is told 503"));
-                request.unavailable();
+                request.unavailable(&self.told(worker));
             }
             None => {
                 let answer = self.work(worker, &request.token);
@@ -818,11 +818,11 @@ impl<'f> Episode<'f> {
             self.unanswered(&request);
         }
         match harm {
-            Some(Kind::AnswerTorn) => request.tear(answer),
+            Some(Kind::AnswerTorn) => request.tear(answer, &self.told(worker)),
             Some(_) => drop(request),
             None => {
                 let grant = self.grant_of(&request.token);
-                if request.answer(answer)
+                if request.answer(answer, &self.told(worker))
                     && let (Ok(tokens), Some(grant)) = (answer, grant)
                 {
                     self.posts[worker].fresh.push((grant, tokens.refresh_token.clone()));

@@ -1,22 +1,22 @@
 //! How many grants are lost per million refreshes, and whose fault it was.
 //!
-//! A fleet of real worker processes keeps a grant alive, with a real store (SQLite, or a PostgreSQL server), against an offline
-//! Intuit ([`evergrant_emulator::authority`]). A seed decides what goes wrong. The same seeds are lived by other clients as well, so
-//! that the number means something.
+//! A fleet of real worker processes keeps a grant alive, or several, with a real store (SQLite, or a PostgreSQL server), against an
+//! offline Intuit ([`evergrant_emulator::authority`]). A seed decides what goes wrong. The same seeds are lived by other clients as
+//! well, so that the number means something.
 //!
 //! ```sh
-//! cargo run --release -p chaos -- --store sqlite --refreshes 1000000 --seed 1                      # evergrant, a million
-//! cargo run --release -p chaos -- --store postgres --refreshes 100000 --seed 1 --client all        # beside the others
-//! cargo run --release -p chaos -- --store sqlite --seed 1 --episode 2 --harms "25 answer-lost worked" --client no-lock
-//! cargo xtask test chaos                                                                           # the slice that CI runs
+//! cargo xtask chaos                                                                # a million on each store, beside the others
+//! cargo xtask chaos --store sqlite --refreshes 100000 --seed 1 --grants 4          # four grants in a store, and the hold
+//! cargo xtask chaos --store sqlite --refreshes 20000 --cut namespaces              # whoever is cut off has no network
+//! cargo xtask chaos --store sqlite --episode 2 --harms "25 answer-lost worked" --client no-lock
+//! cargo xtask test chaos                                                           # the slice that CI runs
 //! ```
 //!
-//! The last figures, with machine and date, are in `RESULTS.md` beside this crate. `intuit-oauth` needs its packages:
-//! `npm ci` in `node/`.
+//! The last figures, with machine and date, are in `RESULTS.md` beside this crate.
 //!
 //! # What an episode is
 //!
-//! One grant: a consent, then 30 moments at which somebody needs an access token, an hour, a day or weeks apart (see
+//! One grant (of several, below): a consent, then 30 moments at which somebody needs an access token, an hour, a day or weeks apart (see
 //! [`script::Script`]); two to eight harms at some of them; then calm, in which the client is asked at spaced times and has to come by a
 //! token that the authority takes, and an hour later by another one. The authority's policy is drawn as well: mostly the FAQ's
 //! (the token that was replaced works 24 hours more), with a token that stays the same for a day, and with one that is dead at once.
@@ -28,9 +28,13 @@
 //! | `store-down` | the store fails for everybody from that gate on; with `done`, the first verb is carried out and only its answer lost |
 //! | `answer-lost`, `answer-torn` | the request is lost, or its answer, or half of it |
 //! | `closed`, `unavailable`, `invalid-grant` | an outage: connections closed, 503, or 400 `invalid_grant` (REF-4) |
-//! | `cut` | one worker does not reach the authority. Its requests end at the endpoint; no network namespaces are made, which not every machine allows |
+//! | `cut` | one worker does not reach the authority: its requests end at the endpoint, or, with `--cut namespaces`, it is in a network namespace of its own whose link goes down. That needs root and `ip` on Linux, and SQLite as the store; where it cannot be had the run says so, and what it did instead |
 //! | `skew` | one worker's clock is wrong, by up to two hours |
 //! | `callback-twice` | the redirect of the consent reaches two workers |
+//!
+//! With `--grants 4` four grants live in one store and are used together, each keeper serves all of them, and an outage with
+//! `invalid_grant` comes in every episode, with two harms more in the midst of it. Three grants that are refused at once are a hold:
+//! its row is read and written between real processes, with gates of its own. The table counts how often one began.
 //!
 //! # Why it can be run again
 //!
@@ -55,7 +59,6 @@
 //!
 //! | Client | How it refreshes |
 //! | --- | --- |
-//! | `evergrant` | core, vault and `evergrant-ureq`, as the command puts them together, in processes that live on |
 //! | `keeper` | `evergrant-keeper` itself, each process with its scheduler and its spill folder, on tokio's paused clock |
 //! | `no-lock` | reads the row, refreshes, writes the row |
 //! | `timed-lock` | the same under a lock in the database that ends after 30 seconds |
@@ -64,8 +67,9 @@
 //! | `huskarl` | the crate, wired as its guide says; its store's `set` does not come back before the token is stored |
 //! | `intuit-oauth` | Intuit's npm SDK under Node, a row for each company; the write is offered again until it is stored |
 //!
-//! A client that asks to be woken (evergrant: the next try after a failure) is woken, by any worker that lives; what a dead one has
-//! left in the store is found by the others' sweep, every five minutes. Others are asked when the script says so.
+//! A client that asks to be woken (the keeper: when a row is due) is woken, by any worker that lives; what a dead one has left in the
+//! store is found by the others' sweep, every five minutes. Others are asked when the script says so. All grants of a fleet have one
+//! store, which the harness empties between two episodes where it is a keeper's.
 //!
 //! # A further client
 //!

@@ -37,23 +37,23 @@ impl Request {
     }
 
     /// Answers. `false` where the other side is gone.
-    pub(crate) fn answer(mut self, answer: &TokenAnswer) -> bool {
-        self.write(&reply(answer))
+    pub(crate) fn answer(mut self, answer: &TokenAnswer, told: &str) -> bool {
+        self.write(&reply(answer, told))
     }
 
     /// Half of the answer.
-    pub(crate) fn tear(mut self, answer: &TokenAnswer) {
-        let whole = reply(answer);
+    pub(crate) fn tear(mut self, answer: &TokenAnswer, told: &str) {
+        let whole = reply(answer, told);
         let body = whole.find("\r\n\r\n").map_or(0, |at| at + 4);
         self.write(&whole[..body + (whole.len() - body) / 2]);
     }
 
-    pub(crate) fn refuse(mut self) {
-        self.write(&with_head(400, "application/json", r#"{"error":"invalid_grant"}"#));
+    pub(crate) fn refuse(mut self, told: &str) {
+        self.write(&with_head(400, "application/json", told, r#"{"error":"invalid_grant"}"#));
     }
 
-    pub(crate) fn unavailable(mut self) {
-        self.write(&with_head(503, "text/html", "<html>Service Unavailable</html>"));
+    pub(crate) fn unavailable(mut self, told: &str) {
+        self.write(&with_head(503, "text/html", told, "<html>Service Unavailable</html>"));
     }
 
     fn write(&mut self, text: &str) -> bool {
@@ -97,7 +97,7 @@ fn token_request(head: &str, body: &str) -> TokenRequest {
     }
 }
 
-fn reply(answer: &TokenAnswer) -> String {
+fn reply(answer: &TokenAnswer, told: &str) -> String {
     match answer {
         Ok(tokens) => {
             let body = json!({
@@ -105,19 +105,21 @@ fn reply(answer: &TokenAnswer) -> String {
                 "refresh_token": tokens.refresh_token,
                 "x_refresh_token_expires_in": tokens.refresh_token_expires_in,
             });
-            with_head(200, "application/json;charset=UTF-8", &body.to_string())
+            with_head(200, "application/json;charset=UTF-8", told, &body.to_string())
         }
         Err(error) => {
             let status = error.code.status();
-            with_head(status, "application/json", &json!({ "error": error.code.as_str() }).to_string())
+            with_head(status, "application/json", told, &json!({ "error": error.code.as_str() }).to_string())
         }
     }
 }
 
-fn with_head(status: u16, kind: &str, body: &str) -> String {
+/// `told` is the time, as a worker is told it.
+fn with_head(status: u16, kind: &str, told: &str, body: &str) -> String {
     format!(
-        "HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nintuit_tid: 1-chaos\r\n\
+        "HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nintuit_tid: {}\r\n\
          connection: close\r\n\r\n{body}",
-        body.len()
+        body.len(),
+        told.replace(' ', "-")
     )
 }

@@ -111,9 +111,13 @@ fn a_link_that_goes_down_costs_no_grant() {
 }
 
 fn verdict(client: &str, episode: u64, harms: &str) -> Verdict {
+    worst(client, 1, episode, harms)
+}
+
+fn worst(client: &str, grants: usize, episode: u64, harms: &str) -> Verdict {
     let ground = Ground::new("sqlite").unwrap();
-    let plan = plan(&ground, client, 1, 1);
-    let script = Script::new(SEED, episode, plan.workers, 1).with_harms(harms).unwrap();
+    let plan = plan(&ground, client, grants, 1);
+    let script = Script::new(SEED, episode, plan.workers, grants).with_harms(harms).unwrap();
     let outcome = one(&plan, &script, 1).unwrap();
     assert!(!outcome.trace.is_empty());
     outcome.verdict()
@@ -171,6 +175,20 @@ fn whoever_knows_that_nothing_was_sent_says_so_when_the_store_is_back() {
 fn that_nothing_was_sent_outlives_whoever_knew_it() {
     let harms = "14 store-down 2 168175 done; 20 kill 1 0 3 fleet";
     assert_eq!(verdict("keeper", 9393, harms), Verdict::Kept);
+}
+
+/// STA-4: every probe of a hold goes out from the process that reaches nobody.
+#[test]
+fn a_hold_ends_no_grant_whose_answer_is_missing() {
+    let harms = "11 answer-torn; 18 invalid-grant 7264; 18 cut 99915";
+    assert_eq!(worst("keeper", 4, 891, harms), Verdict::Kept);
+}
+
+/// I5: tokens came when the lease had run out, and the process is killed before it has merged them.
+#[test]
+fn tokens_of_a_process_that_was_overtaken_outlive_it() {
+    let harms = "11 kill 16 0 151 fleet; 11 stall 7 2231 race";
+    assert_eq!(worst("keeper", 4, 889, harms), Verdict::Kept);
 }
 
 /// A lease that ended while the process stood still between the claim and the send. What it would send makes the token stale that

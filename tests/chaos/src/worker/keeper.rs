@@ -342,8 +342,12 @@ impl Carrier for Wire {
         Box::pin(async move {
             self.pace.settle().await;
             // The whole process is one thread: it stands still until the answer is there, or its time is up. What has come is taken
-            // before any clock is looked at, as a process does that stood still with the answer in its socket.
-            self.http.carry_out(http)
+            // before anything else goes on, as a process does that stood still with the answer in its socket.
+            let reply = self.http.carry_out(http);
+            if let Some(told) = reply.correlation() {
+                self.pace.port.told_by(told);
+            }
+            reply
         })
     }
 }

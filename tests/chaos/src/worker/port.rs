@@ -7,6 +7,8 @@
 //! | `callback <time> <own time> <gated> <realm> <query>` | the redirect of a consent came |
 //! | `go`, `fail`, `done-fail` `<time> <own time> <gated>` | how it goes on at a gate |
 //!
+//! An answer of the authority's tells the time as well, for nobody else knows how late it is: `intuit_tid: <time>-<own time>-<gated>`.
+//!
 //! `<gated>` is 0 where the worker is to stand still at no gate, 1 where it is, and 2 where the store is down besides.
 //!
 //! | From the worker | Meaning |
@@ -131,6 +133,12 @@ impl Port {
         }
         self.say(&format!("gate {name}"));
         self.wait()
+    }
+
+    /// What an answer says of the time.
+    pub(super) fn told_by(&self, intuit_tid: &str) {
+        // Half an answer may say nothing that can be read: then the next gate tells.
+        let _ = self.set(&mut intuit_tid.split('-'));
     }
 
     pub(super) fn sleep(&self, seconds: u64) {
