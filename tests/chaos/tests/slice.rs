@@ -191,6 +191,12 @@ fn tokens_of_a_process_that_was_overtaken_outlive_it() {
     assert_eq!(worst("keeper", 4, 889, harms), Verdict::Kept);
 }
 
+/// A process whose clock is behind by two hours does not keep the others from looking in time.
+#[test]
+fn a_clock_that_is_behind_delays_nobody_else() {
+    assert_eq!(verdict("keeper", 25307, "4 skew -7140; 21 closed 84328"), Verdict::Kept);
+}
+
 /// A lease that ended while the process stood still between the claim and the send. What it would send makes the token stale that
 /// another process has got meanwhile; and it dies before it can tell.
 #[test]
