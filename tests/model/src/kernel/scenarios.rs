@@ -84,6 +84,13 @@ pub fn deep() -> Vec<Scenario> {
             ..PLAIN
         },
         Scenario {
+            name: "deep-strict-jumps",
+            policy: Policy { refresh_for: 8_640_000, ..STRICT },
+            lifetimes: no_end.clone(),
+            wrong_clock: Wrong::Far,
+            ..PLAIN
+        },
+        Scenario {
             name: "deep-candidates",
             policy: Policy { refusals: 3, hard_for: FOREVER, ..INTUIT },
             lifetimes: no_end.clone(),
