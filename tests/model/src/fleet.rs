@@ -1,14 +1,14 @@
 //! A fleet of real sessions, searched with `stateright`: workers that share one row of a store with leases, and the authority
 //! itself, under each of its policies.
 //!
-//! A worker is an [`evergrant::Session`] ([`memory`]), driven as the keeper drives one; the row is the bytes of its record,
+//! A worker is an [`evergrant::Session`] (`fleet/memory.rs`), driven as the keeper drives one; the row is the bytes of its record,
 //! with what the vault promises: a claim takes the lease, raises the epoch and writes the intent in one step, a commit is
 //! guarded by the epoch, a lease runs out by itself, and who was fenced out merges. What goes to the authority are requests
 //! as the session writes them, and what comes back are bodies. Between any two steps (claim, send, arrive, answer, commit)
 //! a worker may die; a request may never leave, be held up, be lost, or be carried out after its worker has given up or
 //! died; an answer be lost, or come late, or twice; the store may fail, and the clock of the fleet step back.
 //!
-//! An onlooker ([`world`]) judges every edge by the bytes, by what the authority knows, and by what it saw itself of requests
+//! An onlooker (`fleet/world.rs`) judges every edge by the bytes, by what the authority knows, and by what it saw itself of requests
 //! and refusals. Where a phase is asked, it is for what a session says of itself.
 //!
 //! | | Broken where |
