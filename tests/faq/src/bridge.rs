@@ -12,7 +12,7 @@ use evergrant_emulator::authority::{
 use serde_json::{Value, json};
 
 /// A request as it stood on the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Letter {
     /// `GET` or `POST`.
     pub method: &'static str,
@@ -68,7 +68,7 @@ impl Letter {
 }
 
 /// An answer as it stands on the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,

@@ -107,6 +107,10 @@ pub fn i2(world: &World) -> Verdict {
                 {
                     lost.entry(&sent.secret).or_insert(sent.decided);
                 }
+                for (token, since) in brought(merge) {
+                    lost.remove(token);
+                    lost.extend((since != Time::UNSET).then_some((token, since)));
+                }
             }
             // A value that an answer brings is issued anew, as far as anybody knows who keeps no list of old ones.
             Entry::Arrived { tokens: Some((_, refresh)), .. } => {
@@ -165,6 +169,15 @@ pub fn i2(world: &World) -> Verdict {
         }
     }
     Ok(())
+}
+
+/// The tokens that a merge brings to a record, and since when the one who brings them has no answer to each. What others
+/// have lost of them meanwhile says nothing: of them and of what is stored none is known to be newer (STA-3).
+fn brought(merge: &Merge) -> impl Iterator<Item = (&str, Time)> {
+    let comes = |token: &&String| !merge.stored.contains(token) && merge.held.contains(token);
+    let held = merge.held_before.iter().zip(merge.before.doubt.lost);
+    held.filter(move |(token, _)| merge.how == How::Merged && comes(token))
+        .map(|(token, since)| (token.as_str(), since))
 }
 
 /// No access token is handed out before the refresh token that came with it is durable.

@@ -4,7 +4,11 @@ use evergrant::{Input, Scopes};
 use evergrant_emulator::authority::{Decision, Policy};
 
 use crate::fleet::LEASE;
-use crate::world::{Clock, DAY, Fault, HOUR, MINUTE, MODELS, Outage, REALM, REDIRECT, TOOL, World, approve};
+use crate::world::{Clock, DAY, Fault, HOUR, MINUTE, Outage, REALM, REDIRECT, TOOL, World, approve};
+
+/// How the authority may rotate in a life: as each of the three models has it, or with the same value for 24 hours and the
+/// one before it dead at once.
+const POLICIES: [Policy; 4] = [Policy::GRACE, Policy::STICKY, Policy::HARD, Policy::STICKY_HARD];
 
 /// A life: a model of the authority, and what happens under it.
 #[derive(Clone, Debug)]
@@ -114,7 +118,7 @@ impl Script {
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let (first, rest) = bytes.split_first().unwrap_or((&0, &[]));
-        let model = MODELS[usize::from(*first) % MODELS.len()];
+        let model = POLICIES[usize::from(*first) % POLICIES.len()];
         // Most lives begin with a consent; the others would be short.
         let mut events = if first & 0x80 == 0 {
             vec![Event::Ask(Scopes::ACCOUNTING, REDIRECT), Event::Approve]

@@ -25,8 +25,12 @@ const CODE: &str = "CANARY-code-b3aa";
 const NOW: Time = Time::from_unix(START);
 
 fn app() -> App<'static> {
+    of_client("client")
+}
+
+fn of_client(client_id: &'static str) -> App<'static> {
     let keys = Keys {
-        client_id: "client",
+        client_id,
         client_secret: ClientSecret::new("CANARY-client-secret"),
         redirect_uris: &[REDIRECT],
         further_scopes: &[],
@@ -316,6 +320,19 @@ mod refused {
             let _ = glass.0.handle(&app, NOW, Input::Answer(call, Received::NoAnswer)).unwrap();
             glass
         };
+        let unsent = move || {
+            let mut glass = asked();
+            let call = glass.call_back(&app);
+            let _ = glass.0.handle(&app, NOW, Input::Answer(call, Received::NotSent)).unwrap();
+            glass
+        };
+        let suspect = move || {
+            let (mut glass, call) = Glass::refreshing(&app);
+            let body = br#"{"error":"invalid_grant"}"#;
+            let refused = Received::Answer { status: 400, retry_after: None, correlation: None, body };
+            let _ = glass.0.handle(&app, NOW.plus(3_600), Input::Answer(call, refused)).unwrap();
+            glass
+        };
         let closed = move || {
             let mut glass = Glass::linked(&app);
             let _ = glass.0.handle(&app, NOW.plus(9_000_000), Input::Tick).unwrap();
@@ -326,9 +343,19 @@ mod refused {
             let _ = glass.0.handle(&app, NOW, Input::Revoke).unwrap();
             glass
         };
+        let unrevoked = move || {
+            let mut glass = revoking();
+            let call = glass.0.phase().in_flight().unwrap();
+            let _ = glass.0.handle(&app, NOW, Input::Answer(call, Received::NoAnswer)).unwrap();
+            glass
+        };
         vec![
             ("new", Box::new(move || Glass::new(&app))),
             ("asked", Box::new(asked)),
+            ("unsent", Box::new(unsent)),
+            ("suspect", Box::new(suspect)),
+            ("candidates", Box::new(move || full(&app))),
+            ("unrevoked", Box::new(unrevoked)),
             ("exchanging", Box::new(exchanging)),
             ("over", Box::new(over)),
             ("linked", Box::new(move || Glass::linked(&app))),
@@ -337,6 +364,70 @@ mod refused {
             ("revoking", Box::new(revoking)),
             ("closed", Box::new(closed)),
         ]
+    }
+
+    /// What another process has stored that got these tokens.
+    fn elsewhere(app: &App<'_>, refresh: &str) -> String {
+        let (mut glass, call) = Glass::refreshing(app);
+        glass.answer(app, NOW.plus(3_600), call, refresh);
+        faq::world::text(&glass.0.record(app))
+    }
+
+    /// With as many candidates as there is room for.
+    fn full(app: &App<'_>) -> Glass {
+        let (mut glass, call) = Glass::refreshing(app);
+        glass.answer(app, NOW.plus(3_600), call, ROTATED);
+        for token in ["CANARY-third", "CANARY-fourth"] {
+            let text = elsewhere(app, token);
+            let record = Record::read(text.as_bytes()).unwrap();
+            let _ = glass.0.merge(app, NOW.plus(3_600), &record).unwrap();
+            glass.saved(app);
+        }
+        glass
+    }
+
+    /// Records that cannot be taken, or not by every session: by one that has no room, for another client, with a letter
+    /// that is another one now, with a token that does not fit.
+    fn records(app: &App<'_>) -> Vec<String> {
+        let other = of_client("other");
+        let good = elsewhere(app, ROTATED);
+        let long = elsewhere(app, &"r".repeat(90));
+        vec![
+            elsewhere(app, "CANARY-fifth"),
+            elsewhere(&other, ROTATED),
+            good.replacen("rotated", "rotates", 1),
+            long.replace(&"r".repeat(90), &"r".repeat(97)),
+        ]
+    }
+
+    /// I7, for records: what is not taken in by [`Session::load`], [`Session::adopt`] or [`Session::merge`].
+    #[test]
+    fn a_refused_record_leaves_every_byte() {
+        let app = app();
+        let ways: [fn(&mut Life, &App<'static>, &Record<'static>) -> bool; 3] = [
+            |life, app, record| life.load(app, record).is_err(),
+            |life, app, record| life.adopt(app, record).is_err(),
+            |life, app, record| life.merge(app, NOW.plus(3_600), record).is_err(),
+        ];
+        for text in records(&app) {
+            let record = Record::read(text.leak().as_bytes()).unwrap();
+            let record: &'static Record<'static> = Box::leak(Box::new(record));
+            let mut refused = 0;
+            for (name, make) in sessions() {
+                for way in ways {
+                    let mut glass = make();
+                    let before = glass.bytes();
+                    if way(&mut glass.0, &app, record) {
+                        refused += 1;
+                        assert!(
+                            glass.bytes() == before,
+                            "{name}: a record was refused and changed something"
+                        );
+                    }
+                }
+            }
+            assert!(refused > 0, "taken by all");
+        }
     }
 
     /// I7, for every input in every phase that a session comes through: what is refused leaves its memory as it was.

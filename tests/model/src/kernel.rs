@@ -14,7 +14,7 @@ pub mod checks;
 pub mod scenarios;
 pub mod space;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
 use evergrant::phase::{Event, Outcome, Purpose, Refusal, Rotation, Step, step};
@@ -43,10 +43,21 @@ pub struct Scenario {
     pub candidates: bool,
     /// The user revokes.
     pub revoke: bool,
-    /// The clock steps back, far forward, and is lost.
-    pub wrong_clock: bool,
+    /// How the clock goes wrong.
+    pub wrong_clock: Wrong,
     /// Every class of the clock; else the ends of lifetimes are seen from one second before, at and after them only.
     pub fine: bool,
+}
+
+/// How a clock goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// It does not.
+    Never,
+    /// It steps back by a second or an hour.
+    Little,
+    /// It also steps back by two days and by 400, and six years forward; it is lost, and set again.
+    Far,
 }
 
 /// A folded phase, and what an onlooker remembers of how it came about.
@@ -132,44 +143,76 @@ impl std::fmt::Display for Report {
 /// The first property that does not hold, with the way to it.
 pub fn search(scenario: &Scenario) -> Result<Report, String> {
     let mut report = Report::default();
-    let mut arena: Vec<(State, u32, u32)> = Vec::new();
-    let mut known: HashMap<u64, u32, BuildHasherDefault<Same>> = HashMap::default();
-    let mut queue = VecDeque::new();
-    for state in starts(scenario) {
-        known.insert(print(&state), 0);
-        queue.push_back(arena.len());
-        arena.push((state, u32::MAX, 0));
+    let mut space = Space::default();
+    for (which, state) in starts(scenario).into_iter().enumerate() {
+        space.put(state, u32::MAX, which, 0);
     }
     let mut acts = Vec::new();
-    while let Some(at) = queue.pop_front() {
-        let (state, _, depth) = arena[at];
+    while let Some((state, at, depth)) = space.open.pop_front() {
         report.depth = report.depth.max(depth);
         let found = checks::state(scenario, &state).and_then(|ticks| {
             report.most_ticks = report.most_ticks.max(ticks);
             acts.clear();
             space::acts(scenario, &state, &mut acts);
-            for act in &acts {
+            for (index, act) in acts.iter().enumerate() {
                 report.edges += 1;
                 match next(scenario, &state, *act).map_err(|wrong| format!("{act:?}: {wrong}"))? {
                     None => report.refused += 1,
                     Some(after) => {
                         checks::count_end(&state, &after, &mut report.ends);
-                        known.entry(print(&after)).or_insert_with(|| {
-                            queue.push_back(arena.len());
-                            arena.push((after, u32::try_from(at).unwrap_or(u32::MAX), depth + 1));
-                            0
-                        });
+                        space.put(after, at, index, depth + 1);
                     }
                 }
             }
             Ok(())
         });
         if let Err(wrong) = found {
-            return Err(format!("{}\n{wrong}\n{}", scenario.name, way(&arena, at)));
+            return Err(format!("{}\n{wrong}\n{}", scenario.name, space.way(scenario, at)));
         }
     }
-    report.states = arena.len();
+    report.states = space.ways.len();
     Ok(report)
+}
+
+/// What is known of the space. Whole are only the states that have still to be looked at: of the others a fingerprint, and
+/// the way that leads there first, so that tens of millions fit into memory.
+#[derive(Default)]
+struct Space {
+    known: HashSet<u64, BuildHasherDefault<Same>>,
+    /// Of each state the one before it, and which of that one's acts leads here; of a start nothing, and which it is.
+    ways: Vec<(u32, u16)>,
+    /// A state, its number, and the length of its way.
+    open: VecDeque<(State, u32, u32)>,
+}
+
+impl Space {
+    fn put(&mut self, state: State, before: u32, act: usize, depth: u32) {
+        if self.known.insert(print(&state)) {
+            let number = u32::try_from(self.ways.len()).expect("fewer states than four thousand million");
+            self.ways.push((before, u16::try_from(act).expect("a state has fewer acts")));
+            self.open.push_back((state, number, depth));
+        }
+    }
+
+    /// The way to a state, gone anew, for whoever reads a counterexample.
+    fn way(&self, scenario: &Scenario, at: u32) -> String {
+        let mut acts = Vec::new();
+        let mut before = at;
+        while let Some((earlier, act)) = usize::try_from(before).ok().and_then(|at| self.ways.get(at)) {
+            acts.push(usize::from(*act));
+            before = *earlier;
+        }
+        let mut steps = Vec::new();
+        let mut state = acts.pop().and_then(|start| starts(scenario).get(start).copied());
+        while let Some(now) = state {
+            steps.push(format!("  {:?} clock={} {:?}", now.phase, now.clock, now.seen));
+            let mut choice = Vec::new();
+            space::acts(scenario, &now, &mut choice);
+            let act = acts.pop().and_then(|act| choice.get(act).copied());
+            state = act.and_then(|act| next(scenario, &now, act).ok().flatten());
+        }
+        steps.join("\n")
+    }
 }
 
 fn starts(scenario: &Scenario) -> Vec<State> {
@@ -307,18 +350,6 @@ fn observe(scenario: &Scenario, state: &State, event: &Event, step: &Step) -> Se
         seen.last = Some((call.purpose, false));
     }
     seen
-}
-
-/// The way to a state, for whoever reads a counterexample.
-fn way(arena: &[(State, u32, u32)], at: usize) -> String {
-    let mut steps = Vec::new();
-    let mut at = Some(at);
-    while let Some((state, parent, _)) = at.and_then(|at| arena.get(at)) {
-        steps.push(format!("  {:?} clock={} {:?}", state.phase, state.clock, state.seen));
-        at = usize::try_from(*parent).ok().filter(|_| *parent != u32::MAX);
-    }
-    steps.reverse();
-    steps.join("\n")
 }
 
 fn print(state: &State) -> u64 {

@@ -33,13 +33,9 @@ fn random_bytes_go_through() {
         state
     };
     for (name, target) in TARGETS {
-        for round in 0..2_000 {
+        for _ in 0..2_000 {
             let length = usize::try_from(random() % 120).unwrap_or(0);
-            let mut data: Vec<u8> = (0..length).map(|_| random().to_le_bytes()[0]).collect();
-            if name == "life" && round % 2 == 0 {
-                // Most lives should begin with a consent that succeeds.
-                data.splice(0..0, [random().to_le_bytes()[0], 6, 0, 7, 0, 9, 0]);
-            }
+            let data: Vec<u8> = (0..length).map(|_| random().to_le_bytes()[0]).collect();
             let fine = catch_unwind(AssertUnwindSafe(|| target(&data)));
             assert!(fine.is_ok(), "{name}: {data:?}");
         }

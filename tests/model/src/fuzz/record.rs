@@ -1,17 +1,20 @@
 //! The stored record: any bytes, through its own reader and both deserializers.
 
-use evergrant::{App, Record, Session, Time};
+use std::sync::LazyLock;
 
-use super::life::app;
+use evergrant::{App, Record, Time};
+use faq::world::{Life, MODELS, World, sandbox};
 
-type Small = Session<64, 64, 64>;
+/// A record of a linked session, as the store has it.
+static GOOD: LazyLock<String> =
+    LazyLock::new(|| World::linked(MODELS[0]).store.text.expect("a consent is stored"));
 
 /// Any bytes: no reader panics, what the record's own reader takes both deserializers take alike, what the server's takes the
 /// device's does, and what a session takes it writes again as it was. A first byte of `!` says that what follows is laid over a good record.
 pub fn record(data: &[u8]) {
     match data.split_first() {
         Some((b'!', patches)) => {
-            let mut text = super::life::a_record().into_bytes();
+            let mut text = GOOD.clone().into_bytes();
             for patch in patches.chunks_exact(3) {
                 let at = usize::from(u16::from_be_bytes([patch[0], patch[1]])) % text.len();
                 text[at] = patch[2];
@@ -23,7 +26,7 @@ pub fn record(data: &[u8]) {
 }
 
 fn read(text: &[u8]) {
-    let app = app();
+    let app = sandbox();
     let own = Record::read(text);
     let server = serde_json::from_slice::<Record<'_>>(text);
     let device = serde_json_core::from_slice::<Record<'_>>(text);
@@ -47,10 +50,10 @@ fn read(text: &[u8]) {
 
 /// What a session makes of it: nothing, or a record that reads back as itself.
 fn taken(app: &App<'_>, record: &Record<'_>) -> Option<String> {
-    let session = Small::restore(app, record).ok()?;
+    let session = Life::restore(app, record).ok()?;
     let text = serde_json::to_string(&session.record(app)).expect("a record is written");
     let again = Record::read(text.as_bytes()).expect("a record is read");
-    let back = Small::restore(app, &again).expect("what was written is taken");
+    let back = Life::restore(app, &again).expect("what was written is taken");
     assert_eq!(back.phase(), session.phase());
     let second = serde_json::to_string(&back.record(app)).expect("a record is written");
     assert_eq!(text, second, "half read");

@@ -2,7 +2,7 @@
 
 use evergrant::{FOREVER, Policy, Provider};
 
-use super::Scenario;
+use super::{Scenario, Wrong};
 
 const INTUIT: Policy = Provider::INTUIT_SANDBOX.policy;
 const STRICT: Policy = Provider::STRICT.policy;
@@ -17,7 +17,7 @@ const PLAIN: Scenario = Scenario {
     signs: false,
     candidates: false,
     revoke: false,
-    wrong_clock: false,
+    wrong_clock: Wrong::Never,
     fine: false,
 };
 
@@ -33,16 +33,15 @@ pub fn short() -> Vec<Scenario> {
     vec![
         Scenario {
             name: "intuit-grant",
-            policy: Policy { refusals: 2, ..INTUIT },
-            lifetimes: lifetimes(),
-            late: true,
+            policy: Policy { refusals: 2, hard_for: FOREVER, ..INTUIT },
+            lifetimes: no_end.clone(),
             ..PLAIN
         },
         Scenario {
             name: "strict-clock",
-            policy: Policy { refresh_for: 8_640_000, ..STRICT },
-            lifetimes: no_end.clone(),
-            wrong_clock: true,
+            policy: Policy { refresh_for: 7_200, ..STRICT },
+            lifetimes: vec![(3_600, 7_200, 0)],
+            wrong_clock: Wrong::Little,
             ..PLAIN
         },
         Scenario {
@@ -56,17 +55,16 @@ pub fn short() -> Vec<Scenario> {
         },
         Scenario {
             name: "consent",
-            policy: STRICT,
+            policy: Policy { refusals: 1, ..STRICT },
             lifetimes: vec![(3_600, 2_592_000, 0)],
             consents: true,
             ..PLAIN
         },
         Scenario {
             name: "candidates",
-            policy: Policy { refusals: 3, hard_for: FOREVER, ..INTUIT },
+            policy: Policy { refusals: 1, hard_for: FOREVER, ..INTUIT },
             lifetimes: no_end,
             candidates: true,
-            late: true,
             ..PLAIN
         },
     ]
@@ -79,10 +77,32 @@ pub fn deep() -> Vec<Scenario> {
     let mut all = short();
     all.extend([
         Scenario {
+            name: "deep-intuit-ends",
+            policy: Policy { refusals: 2, ..INTUIT },
+            lifetimes: lifetimes(),
+            late: true,
+            ..PLAIN
+        },
+        Scenario {
+            name: "deep-strict-jumps",
+            policy: Policy { refresh_for: 8_640_000, ..STRICT },
+            lifetimes: no_end.clone(),
+            wrong_clock: Wrong::Far,
+            ..PLAIN
+        },
+        Scenario {
+            name: "deep-candidates",
+            policy: Policy { refusals: 3, hard_for: FOREVER, ..INTUIT },
+            lifetimes: no_end.clone(),
+            candidates: true,
+            late: true,
+            ..PLAIN
+        },
+        Scenario {
             name: "deep-intuit-clock",
             policy: Policy { refusals: 2, hard_for: FOREVER, ..INTUIT },
             lifetimes: no_end.clone(),
-            wrong_clock: true,
+            wrong_clock: Wrong::Far,
             late: true,
             ..PLAIN
         },
@@ -109,7 +129,7 @@ pub fn deep() -> Vec<Scenario> {
             lifetimes: no_end.clone(),
             signs: true,
             revoke: true,
-            wrong_clock: true,
+            wrong_clock: Wrong::Far,
             late: true,
             ..PLAIN
         },
@@ -135,7 +155,7 @@ pub fn deep() -> Vec<Scenario> {
             policy: Policy { refusals: 1, ..STRICT },
             lifetimes: vec![(3_600, 2_592_000, 0)],
             consents: true,
-            wrong_clock: true,
+            wrong_clock: Wrong::Far,
             ..PLAIN
         },
         Scenario {

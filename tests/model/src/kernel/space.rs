@@ -5,7 +5,7 @@ use evergrant::phase::{
 };
 use evergrant::{Call, FOREVER, Phase, Policy, Time};
 
-use super::{Act, Scenario, State};
+use super::{Act, Scenario, State, Wrong};
 
 /// The moment that every folded phase counts from: far enough from both ends of time.
 pub const NOW: Time = Time::from_unix(4_000_000_000);
@@ -184,7 +184,7 @@ fn moment(distance: i64) -> Time {
 pub fn acts(scenario: &Scenario, state: &State, into: &mut Vec<Act>) {
     events(scenario, state, into);
     into.push(Act::Restart);
-    if scenario.wrong_clock {
+    if scenario.wrong_clock == Wrong::Far {
         into.push(Act::Switch);
     }
     if state.clock {
@@ -311,11 +311,16 @@ fn clocks(scenario: &Scenario, state: &State, into: &mut Vec<Act>) {
     if scenario.signed {
         boundary(state.phase.consumed.plus(policy.consent_for));
     }
-    if scenario.wrong_clock {
-        moments.extend([1, 3_600, 2 * 86_400, 400 * 86_400].map(|back| NOW.minus(back)));
-        moments.push(NOW.plus(6 * 365 * 86_400));
-    } else {
-        moments.retain(|moment| *moment > NOW);
+    match scenario.wrong_clock {
+        Wrong::Never => moments.retain(|moment| *moment > NOW),
+        Wrong::Little => {
+            moments.retain(|moment| *moment > NOW);
+            moments.extend([1, 3_600].map(|back| NOW.minus(back)));
+        }
+        Wrong::Far => {
+            moments.extend([1, 3_600, 2 * 86_400, 400 * 86_400].map(|back| NOW.minus(back)));
+            moments.push(NOW.plus(6 * 365 * 86_400));
+        }
     }
     moments.push(NOW.plus(u32::try_from(BACKOFF_MOST).unwrap_or(0)));
     moments.sort_unstable();
