@@ -105,13 +105,27 @@ fn verbs() -> impl Strategy<Value = Vec<(usize, Verb)>> {
 /// One of the two stores, with its holders and every lease that was ever given.
 struct Run<S> {
     stores: Vec<S>,
+    /// Of every store that was ever open, in that order: their numbers are drawn, and no two stores draw the same.
+    writers: Vec<u64>,
     leases: Vec<Lease>,
     renew: Box<dyn Fn(&S) -> S>,
 }
 
 impl<S: Store> Run<S> {
-    /// Carries one verb out and renders all that it answered.
+    fn new(stores: Vec<S>, renew: Box<dyn Fn(&S) -> S>) -> Self {
+        let writers = stores.iter().map(Store::writer).collect();
+        Self { stores, writers, leases: Vec::new(), renew }
+    }
+
+    /// Carries one verb out and renders all that it answered, with writers by the order in which they were opened.
     fn step(&mut self, now: u64, count: usize, holder: usize, verb: &Verb) -> String {
+        let shown = self.carry_out(now, count, holder, verb);
+        self.writers.iter().enumerate().fold(shown, |shown, (order, writer)| {
+            shown.replace(&format!("written_by: Some({writer})"), &format!("written by the {order}."))
+        })
+    }
+
+    fn carry_out(&mut self, now: u64, count: usize, holder: usize, verb: &Verb) -> String {
         let realm = |row: u8| match row {
             0..3 => name(&row.to_string()),
             _ => Name::new("another", "intuit-sandbox", "0").unwrap(),
@@ -169,7 +183,9 @@ impl<S: Store> Run<S> {
             }
             Verb::Spend { code, keep } => format!("{:?}", store.spend(now, &[code; 32], now + keep).unwrap()),
             Verb::Die => {
-                self.stores[holder] = (self.renew)(store);
+                let renewed = (self.renew)(store);
+                self.writers.push(renewed.writer());
+                self.stores[holder] = renewed;
                 String::new()
             }
             Verb::Clock { .. } => String::new(),
@@ -197,11 +213,7 @@ fn compare<S: Store>(
 
 fn model() -> Run<Memory> {
     let memory = Memory::new();
-    Run {
-        stores: (0..HOLDERS).map(|_| memory.another()).collect(),
-        leases: Vec::new(),
-        renew: Box::new(Memory::another),
-    }
+    Run::new((0..HOLDERS).map(|_| memory.another()).collect(), Box::new(Memory::another))
 }
 
 fn config(cases: u32) -> ProptestConfig {
@@ -219,11 +231,8 @@ proptest! {
     fn sqlite_and_memory_answer_alike(script in verbs()) {
         let folder = tempfile::tempdir().unwrap();
         let path = common::file(&folder);
-        let sqlite = Run {
-            stores: (0..HOLDERS).map(|_| open(&path)).collect(),
-            leases: Vec::new(),
-            renew: Box::new(|old: &Sqlite| open(old.path())),
-        };
+        let stores = (0..HOLDERS).map(|_| open(&path)).collect();
+        let sqlite = Run::new(stores, Box::new(|old: &Sqlite| open(old.path())));
         compare(&script, model(), sqlite)?;
     }
 }
@@ -236,13 +245,11 @@ proptest! {
     #[test]
     fn postgres_and_memory_answer_alike(mut script in verbs()) {
         use common::server::{open_at, schema};
+        use evergrant_vault::{OnRuntime, Postgres};
         script.retain(|(_, verb)| !matches!(verb, Verb::Die));
         let schema = schema();
-        let postgres = Run {
-            stores: (0..HOLDERS).map(|_| open_at(&schema)).collect(),
-            leases: Vec::new(),
-            renew: Box::new(move |_: &evergrant_vault::OnRuntime<evergrant_vault::Postgres>| open_at(&schema)),
-        };
+        let stores: Vec<OnRuntime<Postgres>> = (0..HOLDERS).map(|_| open_at(&schema)).collect();
+        let postgres = Run::new(stores, Box::new(move |_: &OnRuntime<Postgres>| open_at(&schema)));
         compare(&script, model(), postgres)?;
     }
 }
